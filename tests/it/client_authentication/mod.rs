@@ -41,7 +41,7 @@ fn with_keys(keys: impl IntoIterator<Item = PrivateKey>) -> impl FnOnce(Config) 
     }
 }
 
-fn text(key: &str) -> PrivateKey {
+pub(crate) fn text(key: &str) -> PrivateKey {
     PrivateKey::Text(key.into())
 }
 

@@ -4,6 +4,7 @@
 mod bearer;
 mod demo;
 mod names;
+mod registrations;
 mod roles;
 
 use std::time::Duration;

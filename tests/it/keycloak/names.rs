@@ -66,13 +66,13 @@ async fn the_application_calls_the_internal_name_alone() {
     assert_eq!(complaints, [] as [Value; 0]);
 }
 
-/// A parameter of Keycloak's own sends people on to the provider of their organisation.
+/// A parameter of Keycloak's own sends people on to the provider of their organisation, for the login that has it.
 #[tokio::test]
 async fn a_hint_leads_on_to_another_provider() {
     let world = World::start(
         |_| (),
         |mut config, _| {
-            config.provider = config.provider.authorization_parameter("kc_idp_hint", "partner");
+            config.provider = config.provider.login_parameters(["kc_idp_hint"]);
             config
         },
     );
@@ -99,6 +99,8 @@ async fn a_hint_leads_on_to_another_provider() {
     let led_on = async {
         let mut carol = Client::new();
         let form = carol.visit(&world.at("/auth/login?return_to=/me")).await;
+        assert!(form.url.as_str().starts_with(&world.realm.issuer), "without the parameter: {form:?}");
+        let form = carol.visit(&world.at("/auth/login?return_to=/me&kc_idp_hint=partner")).await;
         assert!(form.url.as_str().starts_with(&partner.issuer), "{form:?}");
         let page = submit(&mut carol, &form, "carol").await;
         assert_eq!((page.url.as_str(), page.status.as_u16()), (&*world.at("/me"), 200), "{page:?}");
