@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
+use serde_json::Value;
 
 use super::context::{EndpointAnswer, EndpointContext};
 use super::login::{self, AuthorizationAttempt};
@@ -17,8 +18,8 @@ use crate::config::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::protocol::token::scopes;
-use crate::protocol::{Decision, LoginOptions, Target};
-use crate::sessions::{Session, SessionId, SessionPayload};
+use crate::protocol::{Decision, IdToken, LoginOptions, Target};
+use crate::sessions::{Profile, Session, SessionId, SessionPayload};
 use crate::state::Runtime;
 use crate::tokens::locate::is_another;
 use crate::tokens::single_use::lay_down;
@@ -186,7 +187,7 @@ pub(crate) async fn keep(verified: &VerifiedTokens<'_>, session: &Arc<Session>) 
         return Err(LoginError::NotPending);
     }
     if is_another(user, issued.provider, &id_token.facts) {
-        return Err(LoginError::AccountMismatch);
+        return Err(account_mismatch(verified, session));
     }
     NewIdToken::new(id_token, tokens, login.started_at).adopt(runtime, session).await?;
     context.jar().learned(session);
@@ -207,6 +208,22 @@ pub(crate) async fn keep(verified: &VerifiedTokens<'_>, session: &Arc<Session>) 
     }
     let key = urls::proof_key(Some(session), None).filter(|_| login.own);
     Ok(cookie::with(redirect(&urls::onwards(runtime, key.as_deref(), issued.destination)), cookies))
+}
+
+/// The refusal of what another user than the session's granted. Either may be wrong: the person goes back, or becomes the other
+/// by a login of its own.
+fn account_mismatch(verified: &VerifiedTokens<'_>, session: &Session) -> LoginError {
+    let Issued { context, provider, login, destination, .. } = verified.issued;
+    let shown = |profile: &Profile, subject: &str| {
+        let Profile { email, name, nickname, .. } = profile;
+        [email, name, nickname].into_iter().flatten().next().map_or(subject, |shown| shown).to_owned()
+    };
+    let IdToken { facts, claims, .. } = &verified.id_token;
+    let other = shown(&Profile::of(&Value::Object(claims.clone()).to_string()), &facts.subject);
+    let back = context.runtime.settings.linked(destination, login.own);
+    let login = urls::path(&context.runtime, Some(provider), &back, &LoginOptions::default());
+    let user = shown(session.profile(), &session.subject);
+    LoginError::AccountMismatch { user, other, back: back.as_str().to_owned(), login }
 }
 
 /// `GET /auth/granted?return_to=…`: where a form that needed more access comes back to.

@@ -62,8 +62,9 @@ pub(crate) enum LoginError {
     /// The login is begun again.
     #[error("the provider signed the user out before access was granted")]
     EndedByProvider,
+    /// Both are named, and where they go on.
     #[error("the account that granted access is not the user who is signed in")]
-    AccountMismatch,
+    AccountMismatch { user: String, other: String, back: String, login: String },
 }
 
 impl LoginError {
@@ -79,13 +80,17 @@ impl LoginError {
             Self::Deadline => unavailable(again),
             Self::Provider(error) if error.passes() => unavailable(again),
             Self::Denied(code) if matches!(&**code, "temporarily_unavailable" | "server_error") => unavailable(again),
+            Self::AccountMismatch { other, back, login, .. } => {
+                let links = [(&**back, "Go back"), (login, &format!("Sign out, and sign in as {other}"))];
+                page::page(self.status(), "Another account granted access", &self.text(), &links)
+            }
             _ => page::page(self.status(), "Sign-in failed", &self.text(), &[(again, "Try again")]),
         }
     }
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::HostedDomain | Self::Vetoed(_) | Self::AccountMismatch => StatusCode::FORBIDDEN,
+            Self::HostedDomain | Self::Vetoed(_) | Self::AccountMismatch { .. } => StatusCode::FORBIDDEN,
             Self::Denied(code) if code == "access_denied" => StatusCode::FORBIDDEN,
             _ if self.is_other_authentication() => StatusCode::FORBIDDEN,
             Self::Provider(ProviderError::Refused(_)) if self.is_over() => StatusCode::BAD_REQUEST,
@@ -145,9 +150,12 @@ impl LoginError {
             Self::Panicked | Self::Store(_) => "An internal error occurred.",
             Self::SignedOut | Self::EndedByProvider => "You were signed out while you were signing in.",
             Self::SessionOver => "You signed out, or signed in as another user, before access was granted.",
-            Self::AccountMismatch => {
-                "Access was granted by another account than the one you are signed in with (AccountMismatch). It was not \
-                 saved."
+            Self::AccountMismatch { user, other, .. } => {
+                return format!(
+                    "You are signed in as {user}, and {other} granted access (AccountMismatch). It was not saved. To grant it \
+                     as {user}, sign {other} out at the sign-in service first."
+                )
+                .into();
             }
             Self::Provider(_) | Self::NoIdToken => "The sign-in service's statement about you could not be verified.",
         };
@@ -157,10 +165,10 @@ impl LoginError {
     /// Why the tokens of a callback that failed in this way are not kept.
     pub(crate) fn unkept(&self) -> Unkept {
         use ProviderError::{FetchUserInfo, IdToken, Identity, UserInfo};
-        let is_denied = matches!(self, Self::HostedDomain | Self::Vetoed(_) | Self::AccountMismatch | Self::NoIdToken);
-        let is_over =
-            matches!(self, Self::NotPending | Self::OtherHost(..) | Self::SessionOver | Self::EndedByProvider);
-        let is_unkept = matches!(self, Self::SignedOut | Self::TooLarge | Self::TooLargeToCarry(_));
+        let is_denied = matches!(self, Self::HostedDomain | Self::Vetoed(_) | Self::AccountMismatch { .. });
+        let is_over = matches!(self, Self::NotPending | Self::OtherHost(..) | Self::SessionOver | Self::SignedOut);
+        let is_unkept =
+            matches!(self, Self::EndedByProvider | Self::TooLarge | Self::TooLargeToCarry(_) | Self::NoIdToken);
         let is_wrong = matches!(self, Self::Provider(IdToken(_) | Identity(_) | FetchUserInfo(_) | UserInfo(_)));
         // Whatever else it is, no revocation takes anything away for it.
         if is_denied || is_over || is_unkept || is_wrong { Unkept::Refused } else { Unkept::Failed }
@@ -187,7 +195,7 @@ mod tests {
         let refused = [
             HostedDomain,
             Vetoed("no".into()),
-            AccountMismatch,
+            AccountMismatch { user: "a".into(), other: "b".into(), back: "/".into(), login: "/".into() },
             NoIdToken,
             NotPending,
             SessionOver,

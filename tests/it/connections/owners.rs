@@ -1,9 +1,10 @@
 //! Whose grant it becomes: only the person's who began it, in the session in which it began.
 
+use serde_json::Value;
 use tower_oidc::{EventCode, ResponseMode};
 
 use super::app::{Site, at, connect, connect_path, go_on, log_out, script, send, state, token};
-use crate::support::app::{APP, EVIL};
+use crate::support::app::{APP, EVIL, SESSION, session_of};
 use crate::support::provider::Endpoint;
 
 #[tokio::test]
@@ -120,6 +121,38 @@ async fn another_account_is_refused_and_its_tokens_revoked() {
         connect(&browser, "mail").await;
         assert_eq!(state(&browser, "mail").await, "connected", "she is signed in still");
     }
+}
+
+/// Either may be wrong: the page names both, and leads back, or to a login of its own as the other.
+#[tokio::test]
+async fn the_page_for_another_account_names_both_and_leads_on() {
+    let refused = async || {
+        let site = Site::with(per_token);
+        let browser = site.signed_in("alice").await;
+        site.op.sign_in_as("bob");
+        let page = connect(&browser, "mail").await;
+        assert_eq!(page.status, 403);
+        for said in ["signed in as alice@example.com", "bob@example.com granted access", "It was not saved"] {
+            assert!(page.text().contains(said), "{said}: {}", page.text());
+        }
+        assert_eq!(page.links().len(), 2);
+        (site, browser, page)
+    };
+    let (_, browser, page) = refused().await;
+    let back = browser.click(&page.links()[0]).await;
+    assert_eq!((back.status.as_u16(), back.path_and_query()), (200, "/list"));
+    assert_eq!(state(&browser, "mail").await, "not_connected");
+
+    let (site, browser, page) = refused().await;
+    let alices = session_of(&browser);
+    let back = browser.click(&page.links()[1]).await;
+    assert_eq!((back.status.as_u16(), back.path_and_query()), (200, "/list"), "asked nothing: {}", back.text());
+    assert_eq!(script(&browser, "/auth/session").await.json()["user"]["subject"], "b1");
+    let hers = site.with_cookie("/auth/session", format!("{SESSION}={alices}").as_bytes()).await;
+    assert_eq!(serde_json::from_slice::<Value>(hers.body()).unwrap()["user"], Value::Null, "hers has ended");
+    assert_eq!(state(&browser, "mail").await, "not_connected", "nothing of the refused answer is kept");
+    connect(&browser, "mail").await;
+    assert_eq!(state(&browser, "mail").await, "connected", "the control");
 }
 
 #[tokio::test]
