@@ -188,11 +188,10 @@ impl ProviderConfig {
     /// Those that `OIDC_PROVIDERS` names, the first of which is the first of all where no other is configured.
     fn add_from(environment: &mut Environment<'_>, config: &mut Config) {
         let names = environment.list("OIDC_PROVIDERS");
-        let defaults = Self {
-            scopes: config.provider.scopes.clone(),
-            response_mode: config.provider.response_mode,
-            ..Self::default()
-        };
+        // A preset's own are no other provider's.
+        let scopes = environment.scopes("OIDC_SCOPES").unwrap_or(Self::default().scopes);
+        let response_mode = environment.value("OIDC_RESPONSE_MODE").map(|_| config.provider.response_mode);
+        let defaults = Self { scopes, response_mode: response_mode.unwrap_or_default(), ..Self::default() };
         let read = names.iter().map(|name| {
             let prefix = format!("OIDC_{}_", name.to_ascii_uppercase().replace('-', "_"));
             let provider = Self::read(environment, &prefix, &defaults).name(name);

@@ -1,6 +1,7 @@
 //! Providers without OpenID Connect: who signed in is what their identity endpoint says, before anything is stored.
 
 mod cluster;
+mod demo;
 mod login;
 mod mix_up;
 mod presets;

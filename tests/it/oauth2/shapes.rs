@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::oauth2::Shape;
 
 /// Each person's number at every provider.
-fn number(user: &str) -> u64 {
+pub(super) fn number(user: &str) -> u64 {
     583_231 + u64::from(user == "bob")
 }
 

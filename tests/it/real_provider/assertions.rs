@@ -1,4 +1,5 @@
-//! Client assertions, as a certified provider verifies them: with the keys that it reads at the application, each once.
+//! Client assertions, as a certified provider verifies them: with the keys that it reads at the application, each once. And
+//! what it signs in its turn: UserInfo.
 
 use std::fs;
 
@@ -61,4 +62,32 @@ async fn a_secret_that_is_not_sent() {
     let demo = Demo::start_at(port, &demo).await;
     log_in(&provider, &demo).await;
     assert_eq!(provider.complaints().await, [] as [Value; 0]);
+}
+
+#[tokio::test]
+async fn user_info_that_is_signed() {
+    for (signed, registered) in [("ES256", "ES256"), ("PS256", "PS256"), ("EdDSA", "RS256")] {
+        let port = free_port();
+        let Some(provider) = RealProvider::start(&app_url(port), &[("USERINFO_ALG", signed)]).await else { return };
+        let demo = [
+            ("OIDC_ISSUER", provider.issuer.as_str()),
+            ("OIDC_CLIENT_ID", "web"),
+            SCOPES,
+            ("OIDC_CLIENT_SECRET", "web secret"),
+            ("OIDC_FETCH_USER_INFO", "always"),
+            ("OIDC_USERINFO_SIGNED_RESPONSE_ALG", registered),
+        ];
+        let demo = Demo::start_at(port, &demo).await;
+        let mut alice = Client::new();
+        if signed == registered {
+            sign_in(&mut alice, &demo, "alice", "/me").await;
+        } else {
+            // The control: another algorithm than that of the registration is none.
+            let page = alice.visit(&demo.at("/auth/login?return_to=/me&login_hint=alice")).await;
+            assert_eq!(page.status.as_u16(), 400, "{page:?}");
+        }
+        assert_eq!(provider.complaints().await, [] as [Value; 0], "{signed}");
+        demo.stop().await;
+        provider.stop().await;
+    }
 }

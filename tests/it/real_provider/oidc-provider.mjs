@@ -14,6 +14,7 @@
 //   GRANTS           `separate`: each consent is a grant of its own (one grant for a person and a client)
 //   LOGOUT_BY        `sub`: logout tokens name no `sid` (both)
 //   TOKEN_LENGTH     how many characters an access token has (43)
+//   USERINFO_ALG     with what UserInfo for `web` is signed (it is JSON)
 //   WITHHOLD         a scope that is refused unless it is asked for with prompt=consent
 //
 // `login_hint` names the user, without one a form asks; the user `deny` refuses.
@@ -68,13 +69,17 @@ const provider = new Provider(issuer, {
       signingKey({ kid: 'ed25519', alg: 'EdDSA' }, 'ed25519'),
     ],
   },
-  enabledJWA: { idTokenSigningAlgValues: ['RS256', 'PS256', 'ES256', 'EdDSA'] },
+  enabledJWA: {
+    idTokenSigningAlgValues: ['RS256', 'PS256', 'ES256', 'EdDSA'],
+    userinfoSigningAlgValues: ['RS256', 'PS256', 'ES256', 'EdDSA'],
+  },
   cookies: { keys: [randomBytes(32).toString('hex')] },
   clientAuthMethods: [...authMethods, 'none'],
   clients: [
     client('web', {
       backchannel_logout_uri: `${env.APP_URL}/auth/backchannel-logout`,
       backchannel_logout_session_required: env.LOGOUT_BY !== 'sub',
+      ...(env.USERINFO_ALG && { userinfo_signed_response_alg: env.USERINFO_ALG }),
     }),
     client('special', { client_secret: `s:e c%r&t+/=?"'<\\~` }),
     client('public', { client_secret: undefined, token_endpoint_auth_method: 'none' }),
@@ -116,6 +121,7 @@ const provider = new Provider(issuer, {
     backchannelLogout: { enabled: true },
     clientCredentials: { enabled: true },
     introspection: { enabled: true },
+    jwtUserinfo: { enabled: true },
     revocation: { enabled: true },
     pushedAuthorizationRequests: {
       enabled: true,
