@@ -124,45 +124,85 @@ pub(crate) mod tests {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use p256::ecdsa::signature::Signer;
     use p256::ecdsa::{Signature, SigningKey};
+    use serde_json::json;
+
+    fn encode(bytes: &[u8]) -> String {
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// What becomes of a token with these claims, at this time, where so many algorithms are accepted.
+    fn verified(claims: &Value, issuer: &str, now: Timestamp, algorithms: &[&str]) -> Result<LogoutToken, JwtError> {
+        let key = SigningKey::from_slice(&[7; 32]).unwrap();
+        let point = key.verifying_key().to_sec1_point(false);
+        let (x, y) = (encode(point.x().unwrap()), encode(point.y().unwrap()));
+        let jwk = json!({ "keys": [{ "kty": "EC", "crv": "P-256", "x": x, "y": y }] });
+        let keys = KeySet::parse(jwk.to_string().as_bytes()).unwrap();
+        let message = format!("{}.{}", encode(br#"{"alg":"ES256"}"#), encode(claims.to_string().as_bytes()));
+        let signature: Signature = key.sign(message.as_bytes());
+        let token = format!("{message}.{}", encode(&signature.to_bytes()));
+        assert_eq!(jws::claimed_issuer(&token).as_deref(), claims["iss"].as_str());
+        let algorithms: Vec<_> = algorithms.iter().map(|name| Algorithm::from_name(name).unwrap()).collect();
+        verify(
+            &token,
+            &keys,
+            &TokenPolicy {
+                issuer: &ProviderIssuer::exact(issuer),
+                client_id: "app",
+                trusted_audiences: &[],
+                any_audience_with_azp: false,
+                jws: JwsPolicy { algorithms: &algorithms, keys_are_new: false },
+                decisive: &[],
+                now,
+            },
+        )
+    }
+
+    const OP: &str = "https://op.test";
+    const IAT: u64 = 10_000;
+
+    fn claims() -> Value {
+        json!({
+            "iss": OP, "aud": "app", "iat": IAT, "exp": IAT + 100, "jti": "j", "sub": "a1", "events": { EVENT: {} },
+        })
+    }
 
     /// Where the caller asks the wrong provider's keys: the issuer is compared here too.
     #[test]
     fn the_issuer_is_the_one_whose_keys_verify() {
-        let key = SigningKey::from_slice(&[7; 32]).unwrap();
-        let point = key.verifying_key().to_sec1_point(false);
-        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        let (x, y) = (encode(point.x().unwrap()), encode(point.y().unwrap()));
-        let jwk = serde_json::json!({ "keys": [{ "kty": "EC", "crv": "P-256", "x": x, "y": y }] });
-        let keys = KeySet::parse(jwk.to_string().as_bytes()).unwrap();
-        let claims = serde_json::json!({
-            "iss": "https://op.test", "aud": "app", "iat": 100, "exp": 200, "jti": "j", "sub": "a1",
-            "events": { EVENT: {} },
-        });
-        let message = format!("{}.{}", encode(br#"{"alg":"ES256"}"#), encode(claims.to_string().as_bytes()));
-        let signature: Signature = key.sign(message.as_bytes());
-        let token = format!("{message}.{}", encode(&signature.to_bytes()));
-        let algorithms = [Algorithm::from_name("ES256").unwrap()];
-        let verified_for = |issuer| {
-            let now = Timestamp::from_secs(100);
-            let (client_id, trusted_audiences) = ("app", [].as_slice());
-            verify(
-                &token,
-                &keys,
-                &TokenPolicy {
-                    issuer: &ProviderIssuer::exact(issuer),
-                    client_id,
-                    trusted_audiences,
-                    any_audience_with_azp: false,
-                    jws: JwsPolicy { algorithms: &algorithms, keys_are_new: false },
-                    decisive: &[],
-                    now,
-                },
-            )
-        };
-        assert_eq!(verified_for("https://op.test").map(|token| token.jti), Ok("j".to_owned()));
+        let verified_for = |issuer| verified(&claims(), issuer, Timestamp::from_secs(IAT), &["ES256"]);
+        assert_eq!(verified_for(OP).map(|token| token.jti), Ok("j".to_owned()));
         let refused = verified_for("https://other.test").unwrap_err().to_string();
         assert!(refused.ends_with(r#"expected "https://other.test""#), "{refused}");
-        assert_eq!(jws::claimed_issuer(&token).as_deref(), Some("https://op.test"));
+    }
+
+    /// A token is remembered for as long as it could come again, with a leeway of its own and one of another clock. Its
+    /// algorithm is compared only where several are accepted.
+    #[test]
+    fn a_token_is_remembered_while_it_could_come_again() {
+        let at = |seconds: u64| Timestamp::from_secs(seconds);
+        let token = |edit: &dyn Fn(&mut Value), algorithms: &[&str]| {
+            let mut claims = claims();
+            edit(&mut claims);
+            verified(&claims, OP, at(IAT), algorithms).unwrap()
+        };
+        let hour = OLDEST.as_secs();
+        for (exp, until) in [(IAT + 100, IAT + 100), (IAT + hour, IAT + hour), (IAT + 2 * hour, IAT + hour)] {
+            let token = token(&|claims| claims["exp"] = exp.into(), &["ES256"]);
+            assert_eq!(token.spent_until, at(until).saturating_add(LEEWAY * 2), "{exp}");
+            assert_eq!(token.target.algorithm, None);
+        }
+        let several = token(&|_| (), &["ES256", "RS256"]);
+        assert_eq!(several.target.algorithm, Algorithm::from_name("ES256"));
+    }
+
+    #[test]
+    fn an_hour_is_the_oldest() {
+        let mut claims = claims();
+        claims["exp"] = (IAT + 10 * OLDEST.as_secs()).into();
+        for (later, holds) in [(0, true), (OLDEST.as_secs(), true), (OLDEST.as_secs() + 1, false)] {
+            let now = Timestamp::from_secs(IAT + later);
+            assert_eq!(verified(&claims, OP, now, &["ES256"]).is_ok(), holds, "{later}");
+        }
     }
 
     pub(crate) fn target(subject: Option<&str>, sid: Option<&str>) -> LogoutTarget {
@@ -183,5 +223,11 @@ pub(crate) mod tests {
         assert!(older.is_covered_by(&target(Some("a1"), None)));
         assert!(!late.is_covered_by(&target(Some("a1"), None)), "it came later");
         assert!(!target(Some("a1"), None).is_covered_by(&late));
+        let other_algorithm = LogoutTarget { algorithm: Algorithm::from_name("ES256"), ..older.clone() };
+        for another in [target(Some("b1"), None), target(None, None), target(Some("a1"), Some("s")), other_algorithm] {
+            assert!(!older.is_covered_by(&another), "{another:?}");
+        }
+        let newer = LogoutTarget { issued_at: 101, ..older.clone() };
+        assert!(!newer.is_covered_by(&target(Some("a1"), None)), "it was made later");
     }
 }
