@@ -381,9 +381,9 @@ async fn less_was_granted_than_was_asked_for_at_the_real_provider() {
     let mail = &alice.get(&world.at("/status")).await.json()[1];
     assert_eq!((&mail["state"], &mail["scopes"]), (&json!("connected"), &json!(["openid", "mail"])));
     assert_eq!(world.fetch(&mut alice, "/mail/x").await.1["scope"], "openid mail");
-    let again = page.json()["connect_url"].as_str().expect("an address").to_owned();
+    let again = page.link("/auth/connect");
     // The address is the application's as it stands: with something added, its person is asked first.
-    let page = alice.visit(&world.at(&format!("{again}&prompt=consent"))).await;
+    let page = alice.visit(&format!("{again}&prompt=consent")).await;
     let page = alice.visit(page.link("/auth/connect").as_str()).await;
     assert_eq!((page.url.as_str(), &*page.body), (&*send, "sent"));
     let asked = world.provider.events("authorization.success").await;
