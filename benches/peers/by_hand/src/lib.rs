@@ -13,8 +13,6 @@ use axum::extract::Query;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::{Router, routing::get};
-use axum_login::tower_sessions::cookie::SameSite;
-use axum_login::tower_sessions::{MemoryStore, Session, SessionManagerLayer};
 use axum_login::{AuthManagerLayerBuilder, AuthUser, AuthnBackend, UserId};
 use openidconnect::core::{
     CoreAuthenticationFlow, CoreClient, CoreProviderMetadata, CoreTokenResponse, CoreUserInfoClaims,
@@ -25,6 +23,8 @@ use openidconnect::{
     RedirectUrl, RefreshToken, Scope, SubjectIdentifier, TokenResponse, reqwest,
 };
 use serde::{Deserialize, Serialize};
+use tower_sessions::cookie::SameSite;
+use tower_sessions::{MemoryStore, Session, SessionManagerLayer};
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub type AuthSession = axum_login::AuthSession<Backend>;
