@@ -68,3 +68,8 @@ pub(crate) fn escape(text: &str) -> String {
     let escaped = [('&', "&amp;"), ('<', "&lt;"), ('>', "&gt;"), ('"', "&quot;"), ('\'', "&#39;")];
     escaped.into_iter().fold(text.to_owned(), |text, (character, entity)| text.replace(character, entity))
 }
+
+/// A name or a value for a query, or for a form (`application/x-www-form-urlencoded`).
+pub(crate) fn encoded(value: &str) -> String {
+    form_urlencoded::byte_serialize(value.as_bytes()).collect()
+}

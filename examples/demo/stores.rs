@@ -25,7 +25,7 @@ pub(crate) fn store() -> Result<Arc<dyn Store>, Box<dyn StdError>> {
     }
 }
 
-/// What `TOKEN_STORE` names, without user, password and parameters.
+/// The name of the store in `TOKEN_STORE`, without user, password and parameters.
 pub(crate) fn name() -> String {
     let wanted = variable("TOKEN_STORE").unwrap_or_else(|| "memory".to_owned());
     let place = wanted.rsplit_once('@').map_or(&*wanted, |(_, place)| place);

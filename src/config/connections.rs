@@ -178,12 +178,12 @@ impl CheckedConnection {
         if let [indicator] = self.indicators.as_slice() { Some(indicator) } else { None }
     }
 
-    /// Those of these scopes for which the token is that comes with the code.
+    /// The scopes, among these, of the token that comes with the code.
     pub(crate) fn of_code(&self, scopes: &[String]) -> Vec<String> {
         scopes.iter().filter(|scope| !self.elsewhere.contains(scope)).cloned().collect()
     }
 
-    /// What a consent grants where the response names these scopes.
+    /// The scopes that a consent grants, where the token response names these of them.
     pub(crate) fn granted(&self, named: &[String], asked: &[String]) -> Vec<String> {
         distinct(named.iter().chain(asked.iter().filter(|scope| self.elsewhere.contains(scope))))
     }

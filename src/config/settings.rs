@@ -16,6 +16,7 @@ use super::destination::Destination;
 use super::registrations::written;
 use crate::cookie::CookiePolicy;
 use crate::error::{ConfigError, DestinationError};
+use crate::html::encoded;
 use crate::peer::LocalOnly;
 use crate::protocol::metadata::is_secure;
 use crate::protocol::{Decision, Facts, Origins, Target};
@@ -185,11 +186,6 @@ impl Settings {
     pub(crate) fn reason(&self, headers: &HeaderMap) -> String {
         self.origins.reason(|name| headers.get(name).map(HeaderValue::as_bytes))
     }
-}
-
-/// A value for a query.
-pub(crate) fn encoded(value: &str) -> String {
-    form_urlencoded::byte_serialize(value.as_bytes()).collect()
 }
 
 fn public_url(given: &str, problems: &mut Vec<String>) -> Url {

@@ -11,6 +11,7 @@ use super::state::{
     CODE_LIFETIME, Code, DevSession, GRANT_LIFETIME, PAGE_LIFETIME, PendingSignIn, Person, SESSION_LIFETIME,
 };
 use super::{IncomingRequest, ScriptedLogin};
+use crate::html::encoded;
 
 /// A waiting page keeps its request, so a request is bounded.
 const MAX_LENGTH: usize = 16 * 1024;
@@ -196,7 +197,7 @@ impl IncomingRequest<'_> {
         session.grant(&asked.client_id, &asked.scopes);
         let new_browser = self.settings.random.token();
         self.move_browser(browser, &new_browser, session.clone());
-        let email: String = form_urlencoded::byte_serialize(session.person.email.as_bytes()).collect();
+        let email = encoded(&session.person.email);
         let mut response = self.reply_with_code(asked, session);
         self.set_browser(&mut response, &new_browser);
         self.settings.issuer.set_cookie(&mut response, EMAIL, &email, EMAIL_REMEMBERED);

@@ -13,7 +13,8 @@
 //! 5. All of its state is bounded and expires.
 //!
 //! It asks for no password, keeps nothing across a restart (its signing key included), and must not be
-//! trusted in production. The claim `admin` is a checkbox on its sign-in page, and the claim `roles` a field.
+//! trusted in production. The claim `admin` is a checkbox on its sign-in page, and the claim `roles` a field;
+//! an administrator has the role `admin`, too.
 //!
 //! It is a tower service: serve it on a port of its own. (The layer's own development provider is below the layer's
 //! path.) It expects whole paths: if the issuer is `http://localhost:4000/op`, requests must have the path `/op/authorize`,

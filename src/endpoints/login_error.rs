@@ -62,7 +62,7 @@ pub(crate) enum LoginError {
     /// The login is begun again.
     #[error("the provider signed the user out before access was granted")]
     EndedByProvider,
-    /// Both are named, and where they go on.
+    /// The names of both users, and the addresses of the page and of a login as the other.
     #[error("the account that granted access is not the user who is signed in")]
     AccountMismatch { user: String, other: String, back: String, login: String },
 }

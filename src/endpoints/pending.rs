@@ -51,7 +51,7 @@ pub(crate) struct PendingLogin {
     pub(crate) prompted: bool,
     pub(crate) max_age: Option<Duration>,
     pub(crate) acr_values: Vec<String>,
-    /// What it added to the authorization request.
+    /// The parameters that the login adds to the authorization request.
     pub(crate) parameters: BTreeMap<String, String>,
     pub(crate) started_at: Timestamp,
     pub(crate) intent: Intent,

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::config::Destination;
-use crate::config::settings::encoded;
+use crate::html::encoded;
 use crate::protocol::LoginOptions;
 use crate::provider::Provider;
 use crate::records::grant::encode;

@@ -11,13 +11,13 @@ use http::{Extensions, HeaderMap, HeaderName, Method, Request};
 use memchr::memmem;
 
 use super::current_user::{Admin, CurrentUser};
-use crate::config::settings::encoded;
 use crate::config::{Destination, SharedAccount, Unauthenticated};
 use crate::cookie::{AppCookies, CookiePolicy, KnownCookies};
 use crate::endpoints::login::HEADER_BUDGET;
 use crate::endpoints::urls;
 use crate::error::{Error, ErrorKind, NextStep};
 use crate::events::{EventCode, guarded};
+use crate::html::encoded;
 use crate::protocol::LoginOptions;
 use crate::records::Consent;
 use crate::sessions::{Session, Visitor};

@@ -119,7 +119,7 @@ impl SingleUseToken {
     }
 }
 
-/// Whoever wants more grants it once more.
+/// The error of a token that has been used, or was not used in time. The user grants access again for another one.
 fn gone() -> Error {
     let text = "what was granted for one use has been used, or was not used in time: go back, and grant it again";
     Error::new(ErrorKind::SingleUseTokenGone, text)

@@ -20,8 +20,8 @@ const OF_OTHERS: &[&str] = &["nonce", "at_hash", "c_hash", "events", "cnf"];
 /// Refuses the claims of other tokens. Their values are not shown: a nonce is a secret.
 pub(super) fn of_no_other(claims: &Map<String, Value>) -> Result<(), JwtError> {
     let other = OF_OTHERS.iter().find(|name| claims.contains_key(**name));
-    let why = |name| JwtError::Refused(format!("{name} is there, as in another kind of token").as_str().into());
-    other.map_or(Ok(()), |name| Err(why(name)))
+    let refused = |name| Err(JwtError::Refused(format!("{name} is there, as in another kind of token")));
+    other.map_or(Ok(()), refused)
 }
 
 /// How some providers name the kind of a token in its claims, and the kinds that are an access token: Keycloak, Amazon

@@ -23,7 +23,7 @@ pub(crate) struct TokenPolicy<'a> {
     pub(crate) issuer: &'a ProviderIssuer,
     pub(crate) client_id: &'a str,
     pub(crate) trusted_audiences: &'a [String],
-    /// Every audience is, where the authorized party is this client.
+    /// Whether every audience is trusted, if the authorized party is this client.
     pub(crate) any_audience_with_azp: bool,
     pub(crate) jws: JwsPolicy<'a>,
     /// Claims that rules of the configuration decide by.

@@ -130,7 +130,7 @@ pub(crate) mod tests {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// What becomes of a token with these claims, at this time, where so many algorithms are accepted.
+    /// Verifies a token with these claims, at this time, where these algorithms are accepted.
     fn verified(claims: &Value, issuer: &str, now: Timestamp, algorithms: &[&str]) -> Result<LogoutToken, JwtError> {
         let key = SigningKey::from_slice(&[7; 32]).unwrap();
         let point = key.verifying_key().to_sec1_point(false);

@@ -24,7 +24,7 @@ pub(crate) struct Metadata {
     /// RFC 9207: an authorization response without `iss` is then not this provider's.
     pub(crate) sends_iss: bool,
     pub(crate) algorithms: Vec<Algorithm>,
-    /// Those of signed UserInfo responses.
+    /// The accepted algorithms of signed UserInfo responses.
     pub(crate) user_info_algorithms: Vec<Algorithm>,
     pub(crate) client_auth_methods: Vec<String>,
     pub(crate) scopes: Vec<String>,

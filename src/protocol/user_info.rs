@@ -22,7 +22,7 @@ pub(crate) enum UserInfoError {
 }
 
 /// Verifies a signed response (section 5.3.2) about a user of this issuer, as far as an ID token: it need not say when it was
-/// issued, and until when it counts. The second are the names of claims whose values cannot be read.
+/// issued, and until when it counts. Returns the claims, and the names of those whose values cannot be read.
 pub(crate) fn verify(
     compact: &str, issuer: &str, keys: &KeySet, expected: &TokenPolicy<'_>,
 ) -> Result<(Claims, Vec<String>), JwtError> {

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::connection::{Connection, Resource};
 use super::private_key::PrivateKey;
+use crate::html::encoded;
 use crate::protocol::setters::setters;
 use crate::protocol::{
     ApiNaming, ClaimSource, ClientAuthMethod, FetchUserInfo, OAuth2, PushedAuthorizationRequests, ResponseMode,
@@ -248,7 +249,6 @@ impl ProviderConfig {
 
     /// Where a logout sends the browser, in the provider's own way.
     pub(crate) fn filled_logout_url(&self, end_session_endpoint: Option<&Url>, post_logout_url: &Url) -> Option<Url> {
-        let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
         let filled = self.logout_url.as_ref()?.replace("{client_id}", &encoded(&self.client_id));
         let filled = filled.replace("{post_logout_redirect_uri}", &encoded(post_logout_url.as_str()));
         Url::parse(&filled.replace("{end_session_endpoint}", end_session_endpoint.map_or("", Url::as_str))).ok()
