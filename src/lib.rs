@@ -160,7 +160,7 @@
 //   protocol      the rules of the specifications, without I/O, clock and randomness
 //   html          HTML documents, and escaping
 //   body          the body of a response: the application's or the layer's
-//   tls_roots     the root certificates
+//   crypto        the cryptography of TLS: the root certificates
 //   cookie        names and attributes of cookies
 //   events        the event codes, and the hook; metrics, where the feature is on
 //   clock         time and randomness
@@ -243,7 +243,7 @@ pub use peer::PeerAddr;
 mod secret;
 pub use secret::Secret;
 #[cfg(any(feature = "http-client", feature = "postgres"))]
-mod tls_roots;
+mod crypto;
 
 #[cfg(feature = "dev-provider")]
 pub mod dev_provider;

@@ -20,7 +20,7 @@ use url::Url;
 use super::http_client::{Network, Outbound, PROVIDER_BODY, ResponseBodyLimit};
 use crate::protocol::metadata::is_loopback;
 use crate::secret::Secret;
-use crate::tls_roots::roots;
+use crate::crypto::roots::roots;
 
 /// Builds the client, and says which root certificates are skipped; a message for the operator when the certificates or the
 /// proxy cannot be used.

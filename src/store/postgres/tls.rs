@@ -12,7 +12,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::super::StoreError;
 use super::url::Tls;
 use crate::events::EventCode;
-use crate::tls_roots::roots;
+use crate::crypto::roots::roots;
 
 pub(super) fn connector(tls: &Tls) -> Result<MakeRustlsConnect, StoreError> {
     let crypto = Arc::new(rustls::crypto::ring::default_provider());

@@ -20,7 +20,7 @@ const FLOORS: &[&str] = &[
     "clock",
     "events",
     "cookie",
-    "tls_roots",
+    "crypto",
     "body",
     "html",
     "protocol",

@@ -1,0 +1,3 @@
+//! The cryptography of TLS.
+
+pub(crate) mod roots;
