@@ -123,11 +123,16 @@
 //! | feature | adds | default |
 //! |---|---|---|
 //! | `axum` | extractors and `IntoResponse` for axum 0.8 | yes |
-//! | `http-client` | the outbound HTTP client: hyper, rustls with ring, the Mozilla roots | yes |
+//! | `http-client` | the outbound HTTP client: hyper, rustls, the Mozilla roots | yes |
 //! | `dev-provider` | an OpenID Provider in the process, for development and tests | no |
 //! | `sqlite`, `postgres`, `redis` | stores that outlive the process | no |
 //! | `metrics` | counters, durations and levels, through the facade `metrics`: [`docs::production`] has their names | no |
 //! | `test-util` | the module `testing`: requests as a chosen user, a clock to move | no |
+//! | `ring` | the cryptography of signatures and TLS: [ring](https://docs.rs/ring) | yes |
+//! | `aws-lc-rs` | [aws-lc-rs](https://docs.rs/aws-lc-rs) in place of ring, where the default features are off | no |
+//!
+//! One of the last two is required. TLS uses the default provider of rustls instead, where the application installs one for its
+//! process before it makes a store and the layer.
 //!
 //! tokio is required.
 //!
@@ -136,6 +141,9 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::expect_used, clippy::panic, clippy::too_many_lines, clippy::unwrap_used)]
+
+#[cfg(not(any(feature = "ring", feature = "aws-lc-rs")))]
+compile_error!("no cryptography: add `ring` or `aws-lc-rs` to the features of tower-oidc");
 
 // The folders of `src`, highest first. A file imports from its own folder and from folders below it; a test in
 // `tests/it/architecture` checks this order.
@@ -160,11 +168,11 @@
 //   protocol      the rules of the specifications, without I/O, clock and randomness
 //   html          HTML documents, and escaping
 //   body          the body of a response: the application's or the layer's
-//   crypto        the cryptography of TLS: the root certificates
 //   cookie        names and attributes of cookies
 //   events        the event codes, and the hook; metrics, where the feature is on
 //   clock         time and randomness
 //   secret        a type for secrets, and `Debug` that shows none
+//   crypto        the library that signs, the cryptography of TLS, the root certificates
 mod layer;
 pub use layer::any_body::{AnyBody, AnyBodyLayer};
 pub use layer::check::{CheckReport, Finding, Severity};
@@ -235,6 +243,7 @@ pub use body::ResponseBody;
 mod clock;
 pub use clock::{Clock, Random, Timestamp};
 mod cookie;
+mod crypto;
 mod events;
 pub use events::{Event, EventCode};
 mod html;
@@ -242,8 +251,6 @@ mod peer;
 pub use peer::PeerAddr;
 mod secret;
 pub use secret::Secret;
-#[cfg(any(feature = "http-client", feature = "postgres"))]
-mod crypto;
 
 #[cfg(feature = "dev-provider")]
 pub mod dev_provider;

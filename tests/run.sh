@@ -126,14 +126,20 @@ format() { cargo fmt --all --check; }
 
 clippy() { cargo clippy --workspace --all-targets --all-features -- -D warnings; }
 
-# Each feature alone, none, and all.
+# Each feature alone, and all. One of the two libraries of cryptography is always there, and each signs as it should.
 features() {
   local feature
-  cargo clippy --no-default-features -- -D warnings
+  cargo clippy --no-default-features --features ring -- -D warnings
   for feature in $(awk '/^\[/ { inside = $0 == "[features]" } inside && /^[A-Za-z0-9_-]+ *=/ { print $1 }' Cargo.toml); do
     echo "$feature"
+    case $feature in
+      aws-lc-rs) ;;
+      *) feature=ring,$feature ;;
+    esac
     cargo clippy --no-default-features --features "$feature" -- -D warnings
   done
+  cargo clippy --no-default-features --features aws-lc-rs,http-client,postgres,redis -- -D warnings
+  cargo test --quiet --no-default-features --features aws-lc-rs,http-client --lib -- provider::private_key crypto::
   cargo clippy --all-features -- -D warnings
 }
 
@@ -246,7 +252,7 @@ minimum_rust() {
   grep -q "^Rust $version or newer" README.md
   has_toolchain "$version" || return 0
   cargo "+$version" check --all-features --target-dir "target/rust-$version"
-  cargo "+$version" check --no-default-features --target-dir "target/rust-$version"
+  cargo "+$version" check --no-default-features --features ring --target-dir "target/rust-$version"
 }
 
 # The oldest version of each direct dependency that the manifest allows is enough. With a lock file of its own.
@@ -258,7 +264,8 @@ minimal_versions() {
     rm Cargo.lock
     cargo +nightly update --quiet -Z direct-minimal-versions
     cargo check --locked --all-features
-    cargo check --locked --no-default-features
+    cargo check --locked --no-default-features --features ring
+    cargo check --locked --no-default-features --features aws-lc-rs,http-client,postgres,redis
   )
 }
 

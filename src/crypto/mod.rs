@@ -1,3 +1,12 @@
-//! The cryptography of TLS.
+//! The cryptography of signatures and TLS: ring, or aws-lc-rs, which has the same interface.
 
+#[cfg(not(feature = "ring"))]
+#[path = "aws_lc_rs.rs"]
+pub(crate) mod library;
+#[cfg(feature = "ring")]
+#[path = "ring.rs"]
+pub(crate) mod library;
+#[cfg(any(feature = "http-client", feature = "postgres"))]
 pub(crate) mod roots;
+#[cfg(any(feature = "http-client", feature = "postgres", feature = "redis"))]
+pub(crate) mod tls;

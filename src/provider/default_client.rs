@@ -1,4 +1,4 @@
-//! The default HTTP client: hyper over rustls with ring, HTTP/1.1, the Mozilla roots and the operator's own.
+//! The default HTTP client: hyper over rustls, HTTP/1.1, the Mozilla roots and the operator's own.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,12 +21,13 @@ use super::http_client::{Network, Outbound, PROVIDER_BODY, ResponseBodyLimit};
 use crate::protocol::metadata::is_loopback;
 use crate::secret::Secret;
 use crate::crypto::roots::roots;
+use crate::crypto::tls;
 
 /// Builds the client, and says which root certificates are skipped; a message for the operator when the certificates or the
 /// proxy cannot be used.
 pub(crate) fn default_client(ca_file: Option<&Path>, network: &Network) -> Result<(Outbound, Vec<String>), String> {
     let (roots, skipped) = roots(network.bundle.as_deref(), ca_file)?;
-    let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    let tls = ClientConfig::builder_with_provider(tls::crypto_provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS cannot be set up: {error}"))?
         .with_root_certificates(roots)

@@ -1,6 +1,6 @@
 //! The private keys with which this application proves itself, and their public halves.
 //!
-//! `ring` signs: its RSA takes the same time whatever the key is, and the default HTTP client brings it anyway.
+//! ring or aws-lc-rs signs: their RSA takes the same time whatever the key is, and the default HTTP client brings one anyway.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,16 +10,18 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use parking_lot::Mutex;
-use ring::error::{KeyRejected, Unspecified};
-use ring::hmac;
-use ring::rsa::{KeyPairComponents, PublicKeyComponents};
-use ring::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaEncoding, RsaKeyPair};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::clock::{Timestamp, random_of_signatures};
+use crate::crypto::library::error::{KeyRejected, Unspecified};
+use crate::crypto::library::rsa::{KeyPairComponents, PublicKeyComponents};
+use crate::crypto::library::signature::{
+    EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
+};
+use crate::crypto::library::{hmac, p256, p256_of};
 use crate::protocol::json;
 use crate::secret::{Secret, opaque};
 
@@ -192,11 +194,10 @@ enum Pair {
 
 impl Pair {
     fn of_pkcs8(der: &[u8]) -> Result<Self, KeyRejected> {
-        let kind = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
-        let p256 = EcdsaKeyPair::from_pkcs8(kind, der, &random_of_signatures()).map(Self::P256);
+        let on_p256 = p256(der, &random_of_signatures()).map(Self::P256);
         // Version 1 of PKCS#8, which OpenSSL writes, has no public key beside the private one.
         let ed25519 = |_| Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map(Self::Ed25519);
-        p256.or_else(ed25519).or_else(|_| RsaKeyPair::from_pkcs8(der).map(Self::Rsa))
+        on_p256.or_else(ed25519).or_else(|_| RsaKeyPair::from_pkcs8(der).map(Self::Rsa))
     }
 
     /// RFC 7518 section 6, RFC 8037 section 2. What is missing is as none, which no kind of key accepts.
@@ -209,8 +210,7 @@ impl Pair {
             Some("P-256") => {
                 // SEC 1 section 2.3.3.
                 let point = [&[4], number("x").as_slice(), &number("y")].concat();
-                let (kind, random) = (&signature::ECDSA_P256_SHA256_FIXED_SIGNING, random_of_signatures());
-                EcdsaKeyPair::from_private_key_and_public_key(kind, &number("d"), &point, &random).map(Self::P256)
+                p256_of(&number("d"), &point, &random_of_signatures()).map(Self::P256)
             }
             Some("Ed25519") => Ed25519KeyPair::from_seed_and_public_key(&number("d"), &number("x")).map(Self::Ed25519),
             _ => {
@@ -228,7 +228,7 @@ impl Pair {
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         match self {
             Self::Rsa(pair) => {
-                let PublicKeyComponents::<Vec<u8>> { n, e } = pair.public().into();
+                let PublicKeyComponents::<Vec<u8>> { n, e } = pair.public_key().into();
                 (&["RS256", "PS256"], json!({ "e": text(&e), "kty": "RSA", "n": text(&n) }))
             }
             Self::P256(pair) => {
@@ -246,9 +246,9 @@ impl Pair {
         let random = random_of_signatures();
         match self {
             Self::Rsa(pair) => {
-                let (pkcs1, pss_sha256) = (&signature::RSA_PKCS1_SHA256, &signature::RSA_PSS_SHA256);
+                let (pkcs1, pss_sha256) = (&RSA_PKCS1_SHA256, &RSA_PSS_SHA256);
                 let encoding: &dyn RsaEncoding = if pss { pss_sha256 } else { pkcs1 };
-                let mut signature = vec![0; pair.public().modulus_len()];
+                let mut signature = vec![0; pair.public_key().modulus_len()];
                 pair.sign(encoding, &random, message, &mut signature).map(|()| signature)
             }
             Self::P256(pair) => pair.sign(&random, message).map(|signature| signature.as_ref().to_vec()),

@@ -11,11 +11,12 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::super::StoreError;
 use super::url::Tls;
-use crate::events::EventCode;
 use crate::crypto::roots::roots;
+use crate::crypto::tls;
+use crate::events::EventCode;
 
 pub(super) fn connector(tls: &Tls) -> Result<MakeRustlsConnect, StoreError> {
-    let crypto = Arc::new(rustls::crypto::ring::default_provider());
+    let crypto = tls::crypto_provider();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&crypto))
         .with_safe_default_protocol_versions()
         .map_err(|error| StoreError::refused_by("TLS cannot be set up", error))?;

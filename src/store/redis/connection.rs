@@ -10,6 +10,7 @@ use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo,
     PushKind, RedisError, RedisResult, ServerErrorKind, TlsCertificates, Value, cmd,
 };
+use rustls::crypto::CryptoProvider;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::{sleep, timeout};
@@ -17,6 +18,7 @@ use tokio::time::{sleep, timeout};
 use super::error::RedisFailure;
 use super::script::Script;
 use super::server_checks;
+use crate::crypto::tls;
 use crate::store::notifier::Notifier;
 use crate::store::{Change, Key, StoreError};
 
@@ -232,7 +234,7 @@ pub(super) fn open(url: &str, roots: Option<&[u8]>) -> RedisResult<Client> {
     let info = info.set_redis_settings(settings);
     if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
         // The client takes the process's provider, and panics where there is none.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let _ = CryptoProvider::clone(&tls::crypto_provider()).install_default();
     }
     match roots {
         Some(roots) => {
