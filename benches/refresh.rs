@@ -31,7 +31,9 @@ use tokio::sync::Barrier;
 use tower::ServiceExt;
 use tower_oidc::dev_provider::{DevProvider, ScriptedLogin};
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{Clock, Config, CurrentUser, Error, Oidc, OidcLayer, ProviderConfig, Resource, Timestamp, UserTokens};
+use tower_oidc::{
+    ApiBody, Clock, Config, CurrentUser, Error, Oidc, OidcLayer, ProviderConfig, Resource, Timestamp, UserTokens,
+};
 
 const APP: &str = "http://localhost:3000";
 const PROVIDER: &str = "http://localhost:4000";
@@ -79,7 +81,7 @@ impl World {
                     refreshes.fetch_add(1, Ordering::SeqCst);
                     tokio::time::sleep(DELAY).await;
                 }
-                Ok::<_, Error>(provider.handle(request))
+                Ok::<_, Error>(provider.handle(request).map(ApiBody::from))
             }
         });
         let config = Config::new(APP, ProviderConfig::new(PROVIDER, "app").client_secret("secret"))

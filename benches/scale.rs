@@ -32,7 +32,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tower::ServiceExt;
 use tower_oidc::dev_provider::{DevProvider, ScriptedLogin};
 use tower_oidc::store::Store;
-use tower_oidc::{Config, CurrentUser, Oidc, OidcLayer, ProviderConfig, testing};
+use tower_oidc::{ApiBody, Config, CurrentUser, Oidc, OidcLayer, ProviderConfig, testing};
 
 use subjects::Subject;
 
@@ -86,7 +86,7 @@ impl Replica {
     fn new(store: Arc<dyn Store>, provider: &DevProvider) -> Self {
         let asked = provider.clone();
         let outbound = tower::service_fn(move |request: Request<Bytes>| {
-            let response = asked.handle(request);
+            let response = asked.handle(request).map(ApiBody::from);
             async move { Ok::<_, std::convert::Infallible>(response) }
         });
         let mut config = Config::new(APP, ProviderConfig::new(PROVIDER, "app").client_secret("secret"));

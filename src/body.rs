@@ -1,11 +1,15 @@
-//! The body of a response that is the application's or the layer's.
+//! The bodies of responses to requests of browsers, and of requests to APIs.
 
+use std::mem;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{Either, Full};
+use http_body_util::combinators::{Fuse, UnsyncBoxBody};
+use http_body_util::{BodyExt, Either, Full};
+use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use tower::BoxError;
 
@@ -54,3 +58,58 @@ where
 }
 
 opaque!(ResponseBody<B>);
+
+/// The body of a request to an API, or of its response: bytes, or a stream of them.
+///
+/// It is a [`Body`], so that it goes into a response of the application as it is, for example with axum's `Body::new`. All
+/// clones of a stream share it: it can be read once.
+#[derive(Clone, Default)]
+pub struct ApiBody {
+    pub(crate) bytes: Bytes,
+    stream: Option<Arc<Mutex<Fuse<UnsyncBoxBody<Bytes, BoxError>>>>>,
+}
+
+impl ApiBody {
+    /// A body that is sent, or received, while it is made.
+    pub fn stream<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let stream = UnsyncBoxBody::new(body.map_err(Into::into)).fuse();
+        Self { bytes: Bytes::new(), stream: Some(Arc::new(Mutex::new(stream))) }
+    }
+
+    pub(crate) fn is_stream(&self) -> bool {
+        self.stream.is_some()
+    }
+}
+
+impl<T: Into<Bytes>> From<T> for ApiBody {
+    fn from(bytes: T) -> Self {
+        Self { bytes: bytes.into(), stream: None }
+    }
+}
+
+impl Body for ApiBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(stream) = &self.stream {
+            return Pin::new(&mut *stream.lock()).poll_frame(cx);
+        }
+        let bytes = mem::take(&mut self.bytes);
+        Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stream.as_ref().map_or(self.bytes.is_empty(), |stream| stream.lock().is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let size = || SizeHint::with_exact(self.bytes.len() as u64);
+        self.stream.as_ref().map_or_else(size, |stream| stream.lock().size_hint())
+    }
+}
+
+opaque!(ApiBody, |body| is_stream = body.is_stream());

@@ -10,7 +10,6 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::library::rand::SystemRandom;
 use crate::secret::opaque;
 
 /// A moment, in milliseconds since the Unix epoch: serialised as that number, converted from and into [`SystemTime`].
@@ -198,12 +197,6 @@ impl Random {
 }
 
 opaque!(Random);
-
-/// Randomness for the signatures of private keys. The cryptography draws it from the operating system and takes no other, because a
-/// signature that repeats it gives the key away.
-pub(crate) fn random_of_signatures() -> SystemRandom {
-    SystemRandom::new()
-}
 
 #[cfg(test)]
 mod tests {

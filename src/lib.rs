@@ -221,7 +221,6 @@ mod records;
 
 mod provider;
 pub use provider::connection::{Connection, GrantLifetime, Resource};
-pub use provider::http_client::ResponseBodyLimit;
 pub use provider::private_key::PrivateKey;
 pub use provider::provider_config::ProviderConfig;
 
@@ -239,7 +238,7 @@ pub use protocol::token::ClientAuthMethod;
 pub use protocol::user_info::FetchUserInfo;
 
 mod body;
-pub use body::ResponseBody;
+pub use body::{ApiBody, ResponseBody};
 mod clock;
 pub use clock::{Clock, Random, Timestamp};
 mod cookie;

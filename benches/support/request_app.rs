@@ -175,7 +175,7 @@ const AUDIENCE: &str = "https://app.test/api";
 fn with_clients(page: MethodRouter) -> (Box<dyn FnMut(Batch)>, Arc<[String]>) {
     let net = Net::new();
     let provider = LyingProvider::with_clock(&net, ISSUER, Arc::new(|| Clock::system().now().as_secs()));
-    let config = config().api(Api::new(AUDIENCE)).http_client(net.client());
+    let config = config().api(Api::new(AUDIENCE)).http_client(net.http_client());
     let auth = OidcLayer::per_user(config, MemoryStore::new()).expect("a valid configuration");
     let tokens = (0..100).map(|number| {
         let token = provider.access_jwt(Some(&format!("person{number}")), AUDIENCE, |jwt| {

@@ -40,18 +40,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, Limited};
 use serde::{Deserialize, Deserializer};
 use smart_default::SmartDefault;
 use tower::util::BoxCloneSyncService;
-use tower::{BoxError, Service, ServiceExt};
+use tower::{BoxError, Service, ServiceExt, service_fn};
 
 use self::connection::Connection;
 use self::development::local_url;
 use self::environment::{Environment, variable};
+use crate::body::ApiBody;
 use crate::clock::{Clock, Random};
 use crate::events::Event;
 use crate::protocol::setters::setters;
-use crate::provider::{Network, Outbound, ProviderConfig};
+use crate::provider::{API_BODY, Network, Outbound, ProviderConfig};
 use crate::secret::{Secret, opaque};
 
 /// The configuration of a layer: the application, its providers, its mode, and its rules for users.
@@ -365,7 +368,7 @@ impl Config {
     }
 
     /// Sends all requests to providers and APIs through this service, in place of the default client. It must not
-    /// follow redirects.
+    /// follow redirects. The body of a request is sent whole, at most 16 MiB; that of a response may be a stream.
     ///
     /// ```
     /// use bytes::Bytes;
@@ -378,23 +381,30 @@ impl Config {
     /// let config = config.http_client(service_fn(move |request: Request<Bytes>| {
     ///     let client = client.clone();
     ///     async move {
-    ///         let response = Response::<reqwest::Body>::from(client.execute(request.try_into()?).await?);
-    ///         let (head, body) = response.into_parts();
-    ///         let body = http_body_util::BodyExt::collect(body).await?.to_bytes();
-    ///         Ok::<_, reqwest::Error>(Response::from_parts(head, body))
+    ///         let response = client.execute(request.try_into()?).await?;
+    ///         Ok::<_, reqwest::Error>(Response::<reqwest::Body>::from(response))
     ///     }
     /// }));
     /// # Ok(config)
     /// # }
     /// ```
     #[must_use]
-    pub fn http_client<S>(mut self, client: S) -> Self
+    pub fn http_client<S, R>(mut self, client: S) -> Self
     where
-        S: Service<Request<Bytes>, Response = Response<Bytes>> + Clone + Send + Sync + 'static,
+        S: Service<Request<Bytes>, Response = Response<R>> + Clone + Send + Sync + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
+        R: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        self.outbound = Some(Outbound::new(BoxCloneSyncService::new(client.map_err(Into::into))));
+        self.outbound = Some(Outbound::new(BoxCloneSyncService::new(service_fn(move |request: Request<ApiBody>| {
+            let client = client.clone();
+            async move {
+                let (head, body) = request.into_parts();
+                let body = Limited::new(body, API_BODY).collect().await?.to_bytes();
+                let response = client.oneshot(Request::from_parts(head, body)).await.map_err(Into::into)?;
+                Ok(response.map(ApiBody::stream))
+            }
+        }))));
         self
     }
 }

@@ -1,4 +1,6 @@
 //! The cryptography of signatures and TLS: ring, or aws-lc-rs, which has the same interface.
+//!
+//! Signatures take their randomness from the operating system and no other: one that repeats it gives the key away.
 
 #[cfg(not(feature = "ring"))]
 #[path = "aws_lc_rs.rs"]

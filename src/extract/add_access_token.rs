@@ -1,5 +1,6 @@
 //! A layer for HTTP clients that adds an access token to requests for registered URLs, and to no others.
 
+use std::any::Any;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use url::Url;
 
 use super::access_token::AccessToken;
 use super::user_tokens::UserTokens;
+use crate::body::ApiBody;
 use crate::config::resources::parse;
 use crate::error::Error;
 #[cfg(doc)]
@@ -39,9 +41,11 @@ const MOST_REDIRECTS: usize = 10;
 /// 3. After a 401 the token is refreshed once and the request sent once more. If the API refuses again, or answers
 ///    `insufficient_scope` (RFC 6750) or `insufficient_user_authentication` (RFC 9470), the error is
 ///    [`ErrorKind::ConsentRequired`], which sends the user to the provider.
-/// 4. A call takes at most 30 seconds, with refreshes and redirects.
+/// 4. A call takes at most 30 seconds, with refreshes and redirects, until its response begins.
 ///
-/// Bodies are `Clone`, because a request may be sent twice, and `Default`, because a redirect may drop them.
+/// Bodies are `Clone`, because a request may be sent twice, and `Default`, because a redirect may drop them. A
+/// [stream](ApiBody::stream) is sent once and for as long as it takes: a 401, after which the token is refreshed, and a
+/// redirect that keeps the body are then the response.
 ///
 /// The service is always ready: `call` needs no `ready` before it. If the client's error is a `BoxError`, use `call`
 /// and not `oneshot` in a handler; the compiler otherwise reports that the handler's future is not `Send`
@@ -117,10 +121,21 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let this = self.clone();
         Box::pin(async move {
-            let call = tokio::time::timeout(DEADLINE, this.run(request));
-            call.await.unwrap_or_else(|_| Err(Error::upstream("the API takes too long")))
+            match is_stream(request.body()) {
+                true => this.run(request).await,
+                false => within_deadline(this.run(request)).await,
+            }
         })
     }
+}
+
+pub(super) async fn within_deadline<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let call = tokio::time::timeout(DEADLINE, call);
+    call.await.unwrap_or_else(|_| Err(Error::upstream("the API takes too long")))
+}
+
+fn is_stream<B: 'static>(body: &B) -> bool {
+    (body as &dyn Any).downcast_ref().is_some_and(ApiBody::is_stream)
 }
 
 impl<S> AddAccessToken<S> {
@@ -128,7 +143,7 @@ impl<S> AddAccessToken<S> {
     where
         S: Service<Request<B>, Response = Response<R>> + Clone,
         S::Error: Into<BoxError>,
-        B: Clone + Default,
+        B: Clone + Default + 'static,
     {
         let tokens = &self.tokens;
         let mut request = Outgoing::new(request)?;
@@ -150,6 +165,9 @@ impl<S> AddAccessToken<S> {
                     (_, StatusCode::UNAUTHORIZED) => {
                         renewed = true;
                         token = Some(tokens.token(&source, Some(released)).await?);
+                        if request.is_sent_once() {
+                            return Ok(response);
+                        }
                         continue;
                     }
                     _ => None,
@@ -159,6 +177,9 @@ impl<S> AddAccessToken<S> {
                 }
             }
             let Some(target) = redirect_target(&request.url, &response) else { return Ok(response) };
+            if request.is_sent_once() && keeps_body(response.status()) {
+                return Ok(response);
+            }
             let downgrade = request.url.scheme() == "https" && target.scheme() != "https";
             let unsafe_target = || Error::upstream("the API redirects to a URL that is not safe");
             let target = parse(target.as_str()).filter(|_| !downgrade).ok_or_else(unsafe_target)?;
@@ -181,13 +202,17 @@ struct Outgoing<B> {
     url: Url,
 }
 
-impl<B: Clone + Default> Outgoing<B> {
+impl<B: Clone + Default + 'static> Outgoing<B> {
     fn new(mut request: Request<B>) -> Result<Self, Error> {
         let url = parse(&request.uri().to_string()).ok_or_else(Error::no_token_for_url)?;
         request.headers_mut().remove(AUTHORIZATION);
         // The URL says it, and a redirect changes it.
         request.headers_mut().remove(HOST);
         Ok(Self { request, url })
+    }
+
+    fn is_sent_once(&self) -> bool {
+        is_stream(self.request.body())
     }
 
     /// The request, as it is sent with this token (RFC 6750 section 2.1).
@@ -201,10 +226,9 @@ impl<B: Clone + Default> Outgoing<B> {
         Ok(request)
     }
 
-    /// The next request of a redirect (RFC 9110 section 15.4): all but 307 and 308 become a GET without a body.
+    /// The next request of a redirect (RFC 9110 section 15.4).
     fn follow(&mut self, target: Url, status: StatusCode) {
-        let keeps_body = matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
-        if !keeps_body && self.request.method() != Method::HEAD {
+        if !keeps_body(status) && self.request.method() != Method::HEAD {
             *self.request.method_mut() = Method::GET;
             *self.request.body_mut() = B::default();
             for name in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
@@ -219,6 +243,11 @@ impl<B: Clone + Default> Outgoing<B> {
         }
         self.url = target;
     }
+}
+
+/// Whether a redirect repeats the request. The others make it a GET without a body (RFC 9110 section 15.4).
+fn keeps_body(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT)
 }
 
 fn redirect_target<R>(from: &Url, response: &Response<R>) -> Option<Url> {

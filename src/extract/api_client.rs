@@ -11,17 +11,18 @@ use serde::de::DeserializeOwned;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Layer, ServiceExt, service_fn};
 
-use super::add_access_token::AddAccessToken;
+use super::add_access_token::{AddAccessToken, within_deadline};
 use super::user_tokens::UserTokens;
+use crate::body::ApiBody;
 use crate::config::resources::parse;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
-use crate::provider::{API_BODY, CALL_DEADLINE, OutboundError};
+use crate::provider::{API_BODY, OutboundError, read};
 use crate::secret::opaque;
 
 /// Calls APIs with the user's own tokens, by the rules of [`AddAccessTokenLayer`](crate::AddAccessTokenLayer). A
-/// response body has at most 16 MiB.
+/// response body has at most 16 MiB, unless it is [a stream](ApiRequest::stream).
 ///
 /// ```
 /// use http::Method;
@@ -50,8 +51,7 @@ impl UserTokens {
         let outbound = self.runtime().outbound.clone();
         let send = move |request| {
             let outbound = outbound.clone();
-            // An API may take longer than a provider; the layer above has the last word.
-            async move { outbound.send(request, 3 * CALL_DEADLINE, API_BODY).await }
+            async move { outbound.stream(request).await }
         };
         ApiClient(self.layer().layer(ApiOutbound::new(service_fn(send))))
     }
@@ -63,7 +63,7 @@ impl ApiClient {
         // The one parser first: what it reads is what is matched and called.
         let url = parse(url).ok_or_else(Error::no_token_for_url);
         let request = url.map(|url| Request::builder().method(method).uri(url.as_str()));
-        ApiRequest { client: self.clone(), request, body: Bytes::new() }
+        ApiRequest { client: self.clone(), request, body: ApiBody::default() }
     }
 
     /// GETs a URL.
@@ -117,7 +117,7 @@ impl ApiClient {
 pub struct ApiRequest {
     client: ApiClient,
     request: Result<Builder, Error>,
-    body: Bytes,
+    body: ApiBody,
 }
 
 impl ApiRequest {
@@ -132,8 +132,9 @@ impl ApiRequest {
         self
     }
 
-    /// With a body of any kind. Its `Content-Type` is a [header](ApiRequest::header).
-    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+    /// With a body of any kind: bytes, or a [stream](ApiBody::stream), which is sent once. Its `Content-Type` is a
+    /// [header](ApiRequest::header).
+    pub fn body(mut self, body: impl Into<ApiBody>) -> Self {
         self.body = body.into();
         self
     }
@@ -171,9 +172,28 @@ impl ApiRequest {
     /// As [`UserTokens::access_token`], and [`ErrorKind::UpstreamError`] when the request cannot be sent or the API does
     /// not answer.
     pub async fn send(self) -> Result<ApiResponse, Error> {
+        let unanswered = |error| failed("the API does not answer", error);
+        let call = async { read(self.stream().await?, API_BODY).await.map_err(unanswered) };
+        within_deadline(call).await.map(ApiResponse)
+    }
+
+    /// Sends it, and gives the response as soon as its head is there. Nothing limits the time or the size of its body.
+    ///
+    /// ```
+    /// use tower_oidc::{ApiBody, Error, UserTokens};
+    ///
+    /// async fn download(tokens: UserTokens) -> Result<http::Response<ApiBody>, Error> {
+    ///     tokens.client().request(http::Method::GET, "https://api.example/files/7").stream().await
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`ApiRequest::send`].
+    pub async fn stream(self) -> Result<Response<ApiBody>, Error> {
         let request = self.request?.body(self.body);
         let request = request.map_err(|error| failed("the request cannot be sent", error))?;
-        self.client.0.oneshot(request).await.map(ApiResponse)
+        self.client.0.oneshot(request).await
     }
 }
 
@@ -185,7 +205,7 @@ fn failed(message: &'static str, error: impl Into<BoxError>) -> Error {
 opaque!(ApiRequest, |it| method = it.request.as_ref().map(Builder::method_ref));
 
 /// The layer's own client, for APIs.
-type ApiOutbound = BoxCloneSyncService<Request<Bytes>, Response<Bytes>, OutboundError>;
+type ApiOutbound = BoxCloneSyncService<Request<ApiBody>, Response<ApiBody>, OutboundError>;
 
 /// The response of an API. `Debug` shows its status and size only, because the contents may be private.
 pub struct ApiResponse(Response<Bytes>);

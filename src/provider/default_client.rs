@@ -3,9 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{Request, Response, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http::Uri;
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -17,11 +15,12 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceExt};
 use url::Url;
 
-use super::http_client::{Network, Outbound, PROVIDER_BODY, ResponseBodyLimit};
-use crate::protocol::metadata::is_loopback;
-use crate::secret::Secret;
+use super::http_client::{Network, Outbound};
+use crate::body::ApiBody;
 use crate::crypto::roots::roots;
 use crate::crypto::tls;
+use crate::protocol::metadata::is_loopback;
+use crate::secret::Secret;
 
 /// Builds the client, and says which root certificates are skipped; a message for the operator when the certificates or the
 /// proxy cannot be used.
@@ -47,17 +46,9 @@ pub(crate) fn default_client(ca_file: Option<&Path>, network: &Network) -> Resul
             tunnel.oneshot(to).await.map_err(BoxError::from)
         }
     }));
-    let client = Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(connector);
-    let client = BoxCloneSyncService::new(tower::service_fn(move |request: Request<Bytes>| {
-        let client = client.clone();
-        async move {
-            let limit = request.extensions().get::<ResponseBodyLimit>().map_or(PROVIDER_BODY, |limit| limit.bytes());
-            let (head, body) = client.request(request.map(Full::new)).await?.into_parts();
-            let body = Limited::new(body, limit).collect().await?.to_bytes();
-            Ok::<_, BoxError>(Response::from_parts(head, body))
-        }
-    }));
-    Ok((Outbound::new(client), skipped))
+    let client = Client::builder(TokioExecutor::new()).build::<_, ApiBody>(connector);
+    let client = client.map_response(|response| response.map(ApiBody::stream)).map_err(BoxError::from);
+    Ok((Outbound::new(BoxCloneSyncService::new(client)), skipped))
 }
 
 /// Which URLs are reached through the proxy, by CONNECT (RFC 9110 section 9.3.6). A proxy would read what is not encrypted:

@@ -9,9 +9,11 @@ use std::{io, iter};
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, USER_AGENT};
 use http::{HeaderValue, Request, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceExt};
 
+use crate::body::ApiBody;
 use crate::dev_provider::DevProvider;
 use crate::events::guarded_future;
 use crate::secret::{Secret, opaque};
@@ -27,19 +29,6 @@ pub(crate) const API_BODY: usize = 16 * 1024 * 1024;
 
 /// What requests say that they come from, where the application says nothing else.
 const NAME: &str = concat!("tower-oidc/", env!("CARGO_PKG_VERSION"));
-
-/// How much of an answer's body is wanted at the most, in bytes. It stands in the extensions of each request that
-/// goes out, for a client of the application's own ([`Config::http_client`](crate::Config::http_client)): one that
-/// stops there never holds more in memory. Larger answers are refused either way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ResponseBodyLimit(usize);
-
-impl ResponseBodyLimit {
-    /// So many bytes are read at the most.
-    pub const fn bytes(self) -> usize {
-        self.0
-    }
-}
 
 /// Why no response came. Whether the request arrived is not known, except where it says so.
 #[derive(Debug, thiserror::Error)]
@@ -72,56 +61,70 @@ pub(crate) struct Network {
     pub(crate) no_proxy: String,
 }
 
-/// An HTTP client behind one face.
+/// An HTTP client of any kind.
+pub(crate) type HttpClient = BoxCloneSyncService<Request<ApiBody>, Response<ApiBody>, BoxError>;
+
+/// Sends what goes out.
 #[derive(Clone)]
 pub(crate) struct Outbound {
-    client: BoxCloneSyncService<Request<Bytes>, Response<Bytes>, BoxError>,
+    client: HttpClient,
     /// Answers for its own URLs in process: the application need not listen before it can sign people in.
     pub(crate) development: Option<DevProvider>,
 }
 
 impl Outbound {
-    pub(crate) fn new(client: BoxCloneSyncService<Request<Bytes>, Response<Bytes>, BoxError>) -> Self {
+    pub(crate) fn new(client: HttpClient) -> Self {
         Self { client, development: None }
     }
 
     /// One request, one response. Redirects come back as they are.
     pub(crate) async fn send(
-        &self, mut request: Request<Bytes>, deadline: Duration, limit: usize,
+        &self, request: Request<Bytes>, deadline: Duration, limit: usize,
     ) -> Result<Response<Bytes>, OutboundError> {
+        let call = async { read(self.stream(request.map(ApiBody::from)).await?, limit).await };
+        tokio::time::timeout(deadline, call).await.unwrap_or(Err(OutboundError::Deadline(deadline)))
+    }
+
+    /// One request, and a response whose body may still be under way.
+    pub(crate) async fn stream(&self, mut request: Request<ApiBody>) -> Result<Response<ApiBody>, OutboundError> {
         if let Some(provider) = &self.development
             && provider.covers(request.uri())
         {
-            return Ok(provider.handle(request));
+            return Ok(provider.handle(request.map(|body| body.bytes)).map(ApiBody::from));
         }
-        request.extensions_mut().insert(ResponseBodyLimit(limit));
         // Firewalls refuse requests without the first, and no coding is understood here.
         let headers = request.headers_mut();
         headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(NAME));
         headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
         // A server may close a connection at the moment in which it is used again (RFC 9112 section 9.3.1). What only reads
         // is asked once more, on another one.
-        let again = request.method().is_safe().then(|| request.clone());
+        let repeatable = request.method().is_safe() && !request.body().is_stream();
+        let again = repeatable.then(|| request.clone());
         let client = self.client.clone();
-        // It may be the application's own.
-        let call = guarded_future("the HTTP client", || async move {
+        let call = async move {
             match (client.clone().oneshot(request).await, again) {
                 (Err(_), Some(again)) => client.oneshot(again).await,
                 (answer, _) => answer,
             }
-        });
-        let response = match tokio::time::timeout(deadline, call).await {
-            Ok(Some(Ok(response))) => response,
-            Ok(Some(Err(error))) => return Err(OutboundError::Connection(error)),
-            Ok(None) => return Err(OutboundError::Connection("the HTTP client panicked".into())),
-            Err(_) => return Err(OutboundError::Deadline(deadline)),
         };
-        // A client of the application's own may not know the limit.
-        if response.body().len() > limit {
-            return Err(OutboundError::TooLarge(limit));
-        }
-        Ok(response)
+        guarded(call).await.map_err(OutboundError::Connection)
     }
+}
+
+/// The response with its whole body, if that has no more than `limit` bytes.
+pub(crate) async fn read(response: Response<ApiBody>, limit: usize) -> Result<Response<Bytes>, OutboundError> {
+    let (head, body) = response.into_parts();
+    let body =
+        guarded(Limited::new(body, limit).collect()).await.map_err(|error| match error.is::<LengthLimitError>() {
+            true => OutboundError::TooLarge(limit),
+            false => OutboundError::Connection(error),
+        })?;
+    Ok(Response::from_parts(head, body.to_bytes()))
+}
+
+/// The client may be the application's own, and panic.
+async fn guarded<T>(call: impl Future<Output = Result<T, BoxError>>) -> Result<T, BoxError> {
+    guarded_future("the HTTP client", || call).await.unwrap_or_else(|| Err("the HTTP client panicked".into()))
 }
 
 opaque!(Outbound);

@@ -21,7 +21,7 @@ pub(crate) mod relying_party;
 mod reports;
 
 pub(crate) use self::error::ProviderError;
-pub(crate) use self::http_client::{API_BODY, CALL_DEADLINE, Network, Outbound, OutboundError};
+pub(crate) use self::http_client::{API_BODY, CALL_DEADLINE, Network, Outbound, OutboundError, read};
 pub(crate) use self::private_key::{ClientKeys, PrivateKey};
 pub(crate) use self::provider_config::ProviderConfig;
 pub(crate) use self::relying_party::{ProviderId, Providers, RelyingParty};

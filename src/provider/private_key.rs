@@ -15,13 +15,13 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::clock::{Timestamp, random_of_signatures};
+use crate::clock::Timestamp;
 use crate::crypto::library::error::{KeyRejected, Unspecified};
 use crate::crypto::library::rsa::{KeyPairComponents, PublicKeyComponents};
 use crate::crypto::library::signature::{
     EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
 };
-use crate::crypto::library::{hmac, p256, p256_of};
+use crate::crypto::library::{SystemRandom, hmac, p256, p256_of};
 use crate::protocol::json;
 use crate::secret::{Secret, opaque};
 
@@ -194,7 +194,7 @@ enum Pair {
 
 impl Pair {
     fn of_pkcs8(der: &[u8]) -> Result<Self, KeyRejected> {
-        let on_p256 = p256(der, &random_of_signatures()).map(Self::P256);
+        let on_p256 = p256(der).map(Self::P256);
         // Version 1 of PKCS#8, which OpenSSL writes, has no public key beside the private one.
         let ed25519 = |_| Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map(Self::Ed25519);
         on_p256.or_else(ed25519).or_else(|_| RsaKeyPair::from_pkcs8(der).map(Self::Rsa))
@@ -210,7 +210,7 @@ impl Pair {
             Some("P-256") => {
                 // SEC 1 section 2.3.3.
                 let point = [&[4], number("x").as_slice(), &number("y")].concat();
-                p256_of(&number("d"), &point, &random_of_signatures()).map(Self::P256)
+                p256_of(&number("d"), &point).map(Self::P256)
             }
             Some("Ed25519") => Ed25519KeyPair::from_seed_and_public_key(&number("d"), &number("x")).map(Self::Ed25519),
             _ => {
@@ -243,7 +243,7 @@ impl Pair {
     }
 
     fn sign(&self, pss: bool, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
-        let random = random_of_signatures();
+        let random = SystemRandom::new();
         match self {
             Self::Rsa(pair) => {
                 let (pkcs1, pss_sha256) = (&RSA_PKCS1_SHA256, &RSA_PSS_SHA256);

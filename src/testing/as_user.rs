@@ -11,6 +11,8 @@ use std::{future, mem};
 use bytes::Bytes;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, Request, Response};
+use http_body::Body;
+use http_body_util::Full;
 use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 use tower::{BoxError, Layer, Service, service_fn};
@@ -65,7 +67,7 @@ struct Prepared {
 impl SignedInLayer {
     fn new(subject: Option<String>) -> Self {
         let nothing_is_sent = service_fn(|_: Request<Bytes>| {
-            future::ready(Err::<Response<Bytes>, BoxError>("a test sends nothing: give it `http_client`".into()))
+            future::ready(Err::<Response<Full<Bytes>>, BoxError>("a test sends nothing: give it `http_client`".into()))
         });
         let config =
             Config::new("https://app.example", ProviderConfig::new(ISSUER, "app")).http_client(nothing_is_sent);
@@ -119,11 +121,12 @@ impl SignedInLayer {
 
     /// Sets the service that answers the calls to APIs. Without one every call fails.
     #[must_use]
-    pub fn http_client<S>(mut self, client: S) -> Self
+    pub fn http_client<S, R>(mut self, client: S) -> Self
     where
-        S: Service<Request<Bytes>, Response = Response<Bytes>> + Clone + Send + Sync + 'static,
+        S: Service<Request<Bytes>, Response = Response<R>> + Clone + Send + Sync + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
+        R: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         self.config = self.config.http_client(client);
         self

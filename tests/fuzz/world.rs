@@ -60,7 +60,7 @@ impl World {
         let provider = ProviderConfig::new(OP, CLIENT_ID).client_secret(CLIENT_SECRET);
         let mut config = Config::new(APP, provider.fetch_user_info(FetchUserInfo::Always))
             .resource(Resource::new("cal", format!("{API}/cal/")))
-            .http_client(self.net.client())
+            .http_client(self.net.http_client())
             .clock(self.clock.readings());
         config.session_secrets = vec!["a sealing secret of the tests, 32 bytes+".into()];
         config.frontchannel_logout = self.mode == Mode::PerUser;

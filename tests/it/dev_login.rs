@@ -28,7 +28,7 @@ impl World {
         let world = Self { net: Net::new(), clock: TestClock::new(), events: Events::default() };
         let mut config = Config::development(([127, 0, 0, 1], 3000))
             .resource(Resource::new("cal", "https://api.test/cal/"))
-            .http_client(world.net.client())
+            .http_client(world.net.http_client())
             .clock(world.clock.readings())
             .on_event(world.events.hook());
         config.session_secrets = vec![SECRET.into()];

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests of processes measure real time")]
 
+mod streams;
 mod support;
 
 // The rules of the architecture: what stands on what, and what each folder must not use.

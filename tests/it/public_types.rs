@@ -90,7 +90,7 @@ fn public_types_are_shared_between_tasks() {
     shared::<Timestamp>();
     shared::<Secret>();
     shared::<PeerAddr>();
-    shared::<ResponseBodyLimit>();
+    shared::<ApiBody>();
     // What happened.
     shared::<Event>();
     shared::<EventCode>();

@@ -163,7 +163,7 @@ const ISSUER: &str = "https://id.example.org";
 const API: &str = "https://notes.example.org/api";
 
 /// A provider that is asked about access tokens (RFC 7662). A token is the subject of its user, and its scopes.
-async fn provider(request: Request<Bytes>) -> Result<axum::http::Response<Bytes>, Infallible> {
+async fn provider(request: Request<Bytes>) -> Result<axum::http::Response<String>, Infallible> {
     let answer = if request.uri().path() == "/.well-known/openid-configuration" {
         json!({
             "issuer": ISSUER, "authorization_endpoint": format!("{ISSUER}/authorize"), "jwks_uri": format!("{ISSUER}/jwks"),
@@ -182,7 +182,7 @@ async fn provider(request: Request<Bytes>) -> Result<axum::http::Response<Bytes>
         })
     };
     let answer =
-        axum::http::Response::builder().header("content-type", "application/json").body(answer.to_string().into());
+        axum::http::Response::builder().header("content-type", "application/json").body(answer.to_string());
     Ok(answer.unwrap())
 }
 

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::service_fn;
 use tower_oidc::Config;
@@ -24,9 +23,8 @@ fn recorded(config: Config, calls: &Calls) -> Config {
         let (_, last) = uri.path().rsplit_once('/').expect("a path");
         calls.lock().unwrap().insert(format!("{} {last}", uri.host().expect("a host")));
         async move {
-            let response = Response::<reqwest::Body>::from(client.execute(request.try_into()?).await?);
-            let (head, body) = response.into_parts();
-            Ok::<_, reqwest::Error>(Response::from_parts(head, body.collect().await?.to_bytes()))
+            let response = client.execute(request.try_into()?).await?;
+            Ok::<_, reqwest::Error>(Response::<reqwest::Body>::from(response))
         }
     }))
 }

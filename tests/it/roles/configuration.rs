@@ -141,7 +141,7 @@ async fn a_test_gives_roles() {
 async fn the_development_provider_has_roles() {
     const LOCAL: &str = "http://localhost:3000";
     let (net, clock) = (Net::new(), TestClock::new());
-    let config = testing::development_config(LOCAL).http_client(net.client()).clock(clock.readings());
+    let config = testing::development_config(LOCAL).http_client(net.http_client()).clock(clock.readings());
     let layer = OidcLayer::per_user(config.admin_roles(["boss"]), MemoryStore::new()).unwrap();
     net.serve_service(LOCAL, layer.layer(with_roles()));
     let browser = || Browser::new(&net, &clock).strict_for(LOCAL);

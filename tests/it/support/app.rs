@@ -243,7 +243,7 @@ impl App {
 pub(crate) fn config(net: &Net, clock: &TestClock) -> Config {
     let mut config = Config::new(APP, ProviderConfig::new(OP, CLIENT_ID).client_secret(CLIENT_SECRET))
         .resource(Resource::new("cal", format!("{API}/cal/")))
-        .http_client(net.client())
+        .http_client(net.http_client())
         .clock(clock.readings());
     config.session_secrets = vec!["a sealing secret of the tests, 32 bytes+".into()];
     config

@@ -14,7 +14,8 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST};
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
+use tower::util::MapResponse;
 use tower::{Service, ServiceExt};
 
 use super::fault::Fault;
@@ -159,6 +160,11 @@ impl Net {
     /// What an application sends its own requests through. It follows no redirects.
     pub fn client(&self) -> NetClient {
         NetClient { net: self.clone(), caller: Caller::Application }
+    }
+
+    /// The client as a configuration takes it.
+    pub fn http_client(&self) -> MapResponse<NetClient, fn(Response<Bytes>) -> Response<Full<Bytes>>> {
+        MapResponse::new(self.client(), |response| response.map(Full::new))
     }
 
     /// Breaks calls to `origin` whose path begins with `path_prefix`. The fault set last wins.
