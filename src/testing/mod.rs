@@ -38,4 +38,4 @@ pub use self::clock::ManualClock;
 #[cfg(feature = "dev-provider")]
 mod provider;
 #[cfg(feature = "dev-provider")]
-pub use self::provider::{development_config, development_provider};
+pub use self::provider::{development_config, development_provider, log_in};
