@@ -44,6 +44,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use serde::{Deserialize, Deserializer};
 use smart_default::SmartDefault;
+use tokio::runtime::Handle;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt, service_fn};
 
@@ -206,6 +207,8 @@ pub struct Config {
     pub(crate) hooks: Hooks,
     #[serde(skip)]
     pub(crate) outbound: Option<Outbound>,
+    #[serde(skip)]
+    pub(crate) runtime: Option<Handle>,
     #[serde(skip, default = "Clock::system")]
     #[default(Clock::system())]
     pub(crate) clock: Clock,
@@ -364,6 +367,27 @@ impl Config {
     #[must_use]
     pub fn proxy(mut self, url: Option<&str>) -> Self {
         self.network.https_proxy = url.map(Secret::from);
+        self
+    }
+
+    /// Runs the work that goes on when its request has ended, such as the refresh of a grant, on this runtime, in place of that
+    /// of the request. It must live as long as the layer.
+    ///
+    /// An application whose workers each have a runtime with one thread needs it: a worker that stands still would hold a refresh
+    /// for which requests at the other workers wait.
+    ///
+    /// ```no_run
+    /// # fn configured(config: tower_oidc::Config) -> std::io::Result<tower_oidc::Config> {
+    /// let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    /// let config = config.runtime(runtime.handle().clone());
+    /// // The runtime ends when it is dropped.
+    /// std::mem::forget(runtime);
+    /// # Ok(config)
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn runtime(mut self, runtime: Handle) -> Self {
+        self.runtime = Some(runtime);
         self
     }
 

@@ -170,9 +170,10 @@ impl OidcLayer {
     /// Call it after the server has stopped and before the process ends, with a time limit: it also waits for a store
     /// that is unavailable, and for a provider whose keys are needed to verify received tokens.
     pub async fn drain(&self) {
-        self.runtime.tasks.close();
-        self.runtime.tasks.wait().await;
-        self.runtime.tasks.reopen();
+        let tasks = &self.runtime.tasks.tracker;
+        tasks.close();
+        tasks.wait().await;
+        tasks.reopen();
     }
 
     /// Checks the store, the providers and their keys, for the application's own readiness route. It takes at most two

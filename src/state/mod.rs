@@ -2,16 +2,17 @@
 
 pub(crate) mod in_flight;
 pub(crate) mod memory;
+pub(crate) mod tasks;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio_util::task::TaskTracker;
 
 use self::in_flight::InFlight;
 use self::memory::{BearerTokens, KnownGrants, ReceivedCallbacks};
+use self::tasks::Tasks;
 use crate::clock::{Clock, Random, Timestamp};
 use crate::config::{CLIENT, Config, Hooks, Mode, Settings};
 use crate::dev_provider::DevProvider;
@@ -48,7 +49,7 @@ pub(crate) struct Runtime {
     pub(crate) random: Random,
     pub(crate) development: Option<DevProvider>,
     /// Work that outlives the request that started it.
-    pub(crate) tasks: TaskTracker,
+    pub(crate) tasks: Tasks,
     sent_to_login: AtomicU32,
     swept_at: AtomicU64,
     last_moment: AtomicU64,
@@ -77,7 +78,7 @@ impl Runtime {
             let (by_hand, revalidates) = (account.is_granted_by_hand(), config.revalidate_every.is_some());
             settings.connections.iter_mut().for_each(|each| each.serve_account(by_hand, revalidates));
         }
-        let Config { hooks, outbound, clock, random, ca_file, network, .. } = config;
+        let Config { hooks, outbound, runtime, clock, random, ca_file, network, .. } = config;
         let development = settings.is_development().then(|| development_provider(&settings, &clock, &random));
         let given = outbound.map(|client| Ok((client, Vec::new())));
         let client = given.unwrap_or_else(|| default_client(ca_file.as_deref(), &network));
@@ -111,7 +112,7 @@ impl Runtime {
             clock,
             random,
             development,
-            tasks: TaskTracker::new(),
+            tasks: Tasks::new(runtime),
             sent_to_login: AtomicU32::new(0),
             swept_at: AtomicU64::new(0),
             last_moment: AtomicU64::new(0),

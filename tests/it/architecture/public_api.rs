@@ -9,8 +9,19 @@ use super::imports::flat;
 use super::{Source, src};
 
 /// The crates that an application meets in our types, and needs in versions that fit.
-const MET: &[&str] =
-    &["axum_core", "bytes", "http", "http_body", "http_body_util", "serde", "serde_json", "std", "tower", "url"];
+const MET: &[&str] = &[
+    "axum_core",
+    "bytes",
+    "http",
+    "http_body",
+    "http_body_util",
+    "serde",
+    "serde_json",
+    "std",
+    "tokio",
+    "tower",
+    "url",
+];
 
 /// The first names of the paths in a signature.
 #[derive(Default)]

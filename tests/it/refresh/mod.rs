@@ -16,6 +16,7 @@ mod refusals;
 mod stop;
 pub(crate) mod store;
 mod together;
+mod workers;
 mod writing;
 
 use std::time::Duration;
