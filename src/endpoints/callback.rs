@@ -17,7 +17,7 @@ use super::sign_in::{Issued, VerifiedTokens, session_cookie};
 use super::{connect, urls, visitor};
 use crate::config::Destination;
 use crate::error::redirect;
-use crate::events::{EventCode, metrics};
+use crate::events::{EventCode, timed};
 use crate::protocol::{
     AuthorizationOutcome, AuthorizationResponse, LoginOptions, MalformedResponse, ResponseMode, Target, json,
 };
@@ -68,7 +68,7 @@ async fn callback(context: Arc<EndpointContext>, provider: Arc<Provider>, body: 
         };
     }
     let received = tokio::time::timeout(DEADLINE, callback.receive(response));
-    let received = metrics::timed(&runtime.clock, "callback", received).await;
+    let received = timed(&runtime.clock, "callback", received).await;
     let answer = match received.unwrap_or(Err(LoginError::Deadline)) {
         Ok(answer) => answer,
         Err(failure) => callback.recover(&again, failure).await.map_err(refused)?,

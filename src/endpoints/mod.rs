@@ -31,6 +31,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
 use self::context::EndpointContext;
+use crate::events::timed;
 use crate::page;
 use crate::state::Runtime;
 
@@ -47,7 +48,7 @@ pub(crate) async fn endpoint(runtime: &Arc<Runtime>, endpoint: &str, parts: Part
     };
     let context = Arc::new(EndpointContext::new(runtime, parts));
     let answered = match (endpoint, &context.head.method) {
-        ("login", &Method::GET | &Method::HEAD) => login::start(&context).await,
+        ("login", &Method::GET | &Method::HEAD) => timed(&runtime.clock, "login", login::start(&context)).await,
         ("initiate", &Method::GET | &Method::HEAD | &Method::POST) => initiate::start(&context, &body),
         ("callback", &Method::GET | &Method::POST) => callback::finish(&context, at, body).await,
         ("logout", &Method::GET | &Method::HEAD | &Method::POST) => logout::logout(&context).await,

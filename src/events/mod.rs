@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::task::LocalKey;
+use tracing::{Instrument, debug_span};
 
 use self::Report::{Info, Throttled, Warning};
 use crate::clock::Clock;
@@ -272,6 +273,15 @@ pub(crate) async fn guarded_future<T, F: Future<Output = T>>(what: &str, call: i
         None => Poll::Ready(None),
     })
     .await
+}
+
+/// Awaits something in a span of its own, and records how many seconds it took.
+pub(crate) fn timed<F: Future>(clock: &Clock, call: &'static str, work: F) -> impl Future<Output = F::Output> {
+    metrics::timed(
+        clock,
+        call,
+        work.instrument(debug_span!(target: "tower_oidc", "tower_oidc", call, otel.name = call)),
+    )
 }
 
 tokio::task_local! {

@@ -43,7 +43,7 @@ use self::cached::{Cached, Readiness};
 use self::http_client::PROVIDER_BODY;
 use self::keys::MOST_WAITING;
 use crate::clock::{Clock, Random};
-use crate::events::{EventCode, Events, metrics};
+use crate::events::{EventCode, Events, timed};
 use crate::protocol::metadata::{self};
 use crate::protocol::token::parse_response;
 use crate::protocol::{
@@ -295,7 +295,7 @@ impl Provider {
 
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ProviderError> {
         let answer = self.outbound.send(request, CALL_DEADLINE, PROVIDER_BODY);
-        metrics::timed(&self.clock, "provider", answer).await.map_err(ProviderError::unavailable)
+        timed(&self.clock, "provider", answer).await.map_err(ProviderError::unavailable)
     }
 }
 

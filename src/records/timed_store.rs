@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::Records;
-use crate::events::{EventCode, guarded, metrics};
+use crate::events::{EventCode, guarded, timed};
 use crate::store::{Key, Record, StoreError, StoreErrorKind, Stored, Version};
 
 /// The longest that one call to the store may take.
@@ -39,13 +39,13 @@ impl Records {
     }
 
     pub(super) async fn read<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let read = metrics::timed(&self.clock, "store_read", self.timed(call, StoreError::unavailable));
+        let read = timed(&self.clock, "store_read", self.timed(call, StoreError::unavailable));
         read.await.map_err(StoreError::of_a_read)
     }
 
     pub(super) async fn write<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let written = self.timed(call, StoreError::outcome_unknown);
-        let written = metrics::timed(&self.clock, "store_write", written).await;
+        let written = timed(&self.clock, "store_write", written).await;
         self.write_failed.store(written.is_err(), Ordering::Relaxed);
         written
     }

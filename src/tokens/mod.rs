@@ -32,7 +32,7 @@ use tokio::time::timeout;
 use self::lookup::{TokenAction, is_rejected, is_rejected_again, next};
 use self::refresh_task::refresh;
 use crate::error::RetryLater;
-use crate::events::{EventCode, metrics};
+use crate::events::{EventCode, timed};
 use crate::records::TokenSet;
 use crate::state::in_flight::{Join, RefreshOutcome, RefreshReceiver};
 
@@ -145,7 +145,7 @@ fn join(place: &GrantRef, request: &TokenRequest) -> RefreshReceiver {
     runtime.tasks.spawn(async move {
         let (runtime, key) = (&place.runtime, place.row.key);
         let Some(turn) = runtime.in_flight.turn(key, &sender).await else { return };
-        let outcome = metrics::timed(&runtime.clock, "refresh", refresh(&place, &request, turn)).await;
+        let outcome = timed(&runtime.clock, "refresh", refresh(&place, &request, turn)).await;
         if let RefreshOutcome::Refused { .. } | RefreshOutcome::Unavailable(_) = outcome {
             runtime.in_flight.pause(key, outcome.clone(), runtime.now());
         }

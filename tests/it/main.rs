@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests of processes measure real time")]
 
+mod spans;
 mod streams;
 mod support;
 

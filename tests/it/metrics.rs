@@ -64,7 +64,7 @@ async fn each_event_is_counted_and_each_call_is_timed() {
         "those that were left out, too"
     );
     assert!(events.iter().filter(|event| event.code == EventCode::LogoutRefused).count() < 30);
-    let calls = ["callback", "provider", "refresh", "store_read", "store_write"].map(str::to_owned);
+    let calls = ["callback", "login", "provider", "refresh", "store_read", "store_write"].map(str::to_owned);
     assert_eq!(labelled(&recorded, "tower_oidc_call_seconds", "call"), BTreeSet::from(calls));
     let gauge = |name: &str| match recorded.get(&(name.to_owned(), Vec::new())) {
         Some(DebugValue::Gauge(value)) => value.into_inner(),
