@@ -216,6 +216,7 @@ mod state;
 mod sessions;
 
 mod page;
+pub use page::Page;
 
 mod records;
 

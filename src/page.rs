@@ -16,13 +16,46 @@ const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:32rem;mar
     none;cursor:pointer}small{color:#6e6e73}@media(prefers-color-scheme:dark){body{color:#f2f2f7;background:#1c1c1e}\
     a{color:#6ea8fe}}";
 
-/// A page with a heading, a text, and links as (address, label). Everything is escaped here.
+/// The contents of one of the layer's own pages, in English. It stands in the extensions of the response, so that a middleware
+/// around the layer can show a page of the application's own instead: [`docs::pages_and_scripts`](crate::docs::pages_and_scripts)
+/// has one. The response of an error also has the `Arc<Error>` there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Page {
+    /// The heading.
+    pub heading: String,
+    /// The text below the heading. Empty for a question.
+    pub text: String,
+    /// Where people can go on: pairs of an address and a label.
+    pub links: Vec<(String, String)>,
+    /// The button of a question: the address to which it sends a POST request, and its label.
+    pub button: Option<(String, String)>,
+}
+
+impl Page {
+    /// The page as a document. Everything is escaped here.
+    fn respond(self, status: StatusCode) -> Response<Bytes> {
+        let mut body = String::new();
+        if !self.text.is_empty() {
+            body += &format!("<p>{}</p>", escape(&self.text));
+        }
+        for (address, label) in &self.links {
+            body += &format!("<p><a class=button href=\"{}\">{}</a></p>", escape(address), escape(label));
+        }
+        if let Some((action, label)) = &self.button {
+            body +=
+                &format!("<form method=post action=\"{}\"><button>{}</button></form>", escape(action), escape(label));
+        }
+        let mut response = document(status, &self.heading, STYLE, &body, None);
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// A page with a heading, a text, and links as (address, label).
 pub(crate) fn page(status: StatusCode, heading: &str, text: &str, links: &[(&str, &str)]) -> Response<Bytes> {
-    let links: String = links
-        .iter()
-        .map(|(address, label)| format!("<p><a class=button href=\"{}\">{}</a></p>", escape(address), escape(label)))
-        .collect();
-    document(status, heading, STYLE, &format!("<p>{}</p>{links}", escape(text)), None)
+    let links = links.iter().map(|&(address, label)| (address.into(), label.into())).collect();
+    Page { heading: heading.into(), text: text.into(), links, button: None }.respond(status)
 }
 
 /// A page that says one thing.
@@ -57,6 +90,7 @@ pub(crate) fn show_error<R: From<Bytes>>(answer: &mut Response<R>) {
     // A layer in between may have encoded the document.
     let _ = ["content-encoding", "content-length"].map(|name| answer.headers_mut().remove(name));
     answer.headers_mut().extend(page.headers);
+    answer.extensions_mut().extend(page.extensions);
     *answer.body_mut() = body.into();
 }
 
@@ -104,8 +138,8 @@ pub(crate) fn self_submitting(action: &str, fields: &[(impl AsRef<str>, String)]
 
 /// Asks before something is done: a button that POSTs to `action`.
 pub(crate) fn confirmation(heading: &str, action: &str, label: &str) -> Response<Bytes> {
-    let body = format!("<form method=post action=\"{}\"><button>{}</button></form>", escape(action), escape(label));
-    document(StatusCode::OK, heading, STYLE, &body, None)
+    let button = Some((action.into(), label.into()));
+    Page { heading: heading.into(), button, ..Page::default() }.respond(StatusCode::OK)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Errors as people see them: a navigation gets a page that says what to do, and a script the problem document.
+//! Errors as people see them: a navigation gets a page that says what to do, and a script the problem document. Pages of the
+//! application's own in place of the layer's.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +9,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use tower::ServiceBuilder;
 use tower::util::MapResponseLayer;
-use tower_oidc::{AuthSession, Error, ErrorKind, RequireLayer};
+use tower::{Layer, ServiceBuilder};
+use tower_oidc::{AuthSession, Error, ErrorKind, Page, RequireLayer};
 
-use crate::support::app::{API, APP, OP, World, routes};
-use crate::support::browser::{Browser, Page};
+use crate::support::app::{API, APP, EVIL, OP, World, routes};
+use crate::support::browser::{self, Browser};
 use crate::support::fault::Fault;
 use crate::support::store::Trouble;
 
@@ -22,7 +23,7 @@ const HOUR: Duration = Duration::from_secs(3601);
 /// The same as a person and as a script: a page with this text and these links, and a problem document with this code.
 async fn assert_shown(
     browser: &Browser, path: &str, (status, code): (u16, &str), (text, links): (&str, &[&str]),
-) -> Page {
+) -> browser::Page {
     let url = format!("{APP}{path}");
     let page = browser.navigate(&url).await;
     assert_eq!((page.status.as_u16(), page.code().as_str()), (status, code), "{path}: {}", page.text());
@@ -143,6 +144,41 @@ async fn an_application_has_the_last_word() {
     let page = browser.navigate(&format!("{APP}/encoded")).await;
     assert_eq!((page.status.as_u16(), page.code().as_str()), (403, "forbidden"));
     assert_eq!((page.header("content-encoding"), page.header("x-other")), (None, Some("kept")));
+}
+
+/// Each page can be shown in another way: its contents are in the response, and a script's answer has none.
+#[tokio::test]
+async fn an_application_shows_pages_of_its_own() {
+    let world = World::new();
+    let shown = |mut response: http::Response<axum::body::Body>| {
+        if let Some(page) = response.extensions_mut().remove::<Page>() {
+            let links: Vec<_> = page.links.iter().map(|(address, label)| format!("{label}: {address}")).collect();
+            let button = page.button.map(|(action, label)| format!("{label}! {action}"));
+            let own = format!("own|{}|{}|{}|{}", page.heading, page.text, links.join(","), button.unwrap_or_default());
+            *response.body_mut() = own.into();
+        }
+        response
+    };
+    let app = axum::Router::new().fallback_service(world.app.layer.layer(routes()));
+    world.net.serve_service(APP, MapResponseLayer::new(shown).layer(app));
+    let said = async |browser: &Browser, path: &str| {
+        let page = browser.navigate(&format!("{APP}{path}")).await;
+        format!("{} {}", page.status.as_u16(), page.text())
+    };
+    let alice = world.signed_in("alice").await;
+    let question = alice.click_from(EVIL, &format!("{APP}/auth/logout")).await.text();
+    assert!(question.starts_with("own|Do you want to sign out?|||Sign out! /auth/logout?"), "{question}");
+    assert_eq!(said(&alice, "/auth/nothing").await, "404 own|Not Found|Not found.||");
+    let ask = "If you should have access, ask the operator of this application.";
+    let text = format!("403 own|Forbidden|Only admins may do this. {ask} (forbidden)||");
+    assert_eq!(said(&alice, "/admin").await, text);
+    let bob = world.browser();
+    let lost = said(&bob, "/auth/callback?state=x&code=y").await;
+    assert!(lost.starts_with("400 own|Sign-in failed|") && lost.contains("|Try again: "), "{lost}");
+    // What is no page of the layer stays as it is.
+    assert_eq!(said(&alice, "/").await, "200 home");
+    let script = alice.fetch(Method::GET, &format!("{APP}/admin"), "", APP).await;
+    assert_eq!(script.json()["code"], "forbidden");
 }
 
 /// Neither of the two headers alone makes a navigation.

@@ -91,6 +91,7 @@ fn public_types_are_shared_between_tasks() {
     shared::<Secret>();
     shared::<PeerAddr>();
     shared::<ApiBody>();
+    shared::<Page>();
     // What happened.
     shared::<Event>();
     shared::<EventCode>();
