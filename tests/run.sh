@@ -14,8 +14,8 @@ cd "$(dirname "$0")/.."
 
 default_parts=(format clippy features documentation package examples tests keycloak sqlite postgres redis)
 # Run by name only: they count, or take long.
-other_parts=(lines docsrs benches example_packages minimum_rust minimal_versions licences advisories semver publish
-  load fuzz scale peers mutants)
+other_parts=(lines docsrs benches example_packages neighbours minimum_rust minimal_versions licences advisories semver
+  publish load fuzz scale peers mutants)
 
 parts=() arguments=()
 while [ $# -gt 0 ]; do
@@ -156,6 +156,18 @@ example_packages() {
   done
   # A build that lacks a feature says so.
   cargo test --target-dir target/example_packages --manifest-path examples/grpc/Cargo.toml --no-default-features
+}
+
+# In one program with sqlx, and in another with diesel, which choose the SQLite library; tonic, compression and hyper's boxed
+# bodies in both.
+neighbours() {
+  local package
+  for package in tests/neighbours/*/Cargo.toml; do
+    cargo fmt --check --manifest-path "$package"
+    grep -A 1 -E '^name = "(diesel|libsqlite3-sys|rusqlite|sqlx|tonic|tower-http)"' "${package%.toml}.lock" |
+      awk -F'"' '/^name/ { name = $2 } /^version/ { print name, $2 }'
+    cargo test --target-dir target/neighbours --manifest-path "$package" -- "${arguments[@]}"
+  done
 }
 
 # Everything but Keycloak, with the memory store.
