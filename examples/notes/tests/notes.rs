@@ -66,8 +66,13 @@ impl Browser {
         }
     }
 
+    async fn look(&mut self, path: &str) -> (StatusCode, String) {
+        let response = self.send(Method::GET, path, "none", "text/plain", String::new()).await;
+        (response.status(), text(response).await)
+    }
+
     async fn open(&mut self, path: &str) -> String {
-        text(self.send(Method::GET, path, "none", "text/plain", String::new()).await).await
+        self.look(path).await.1
     }
 
     async fn post(&mut self, path: &str, form: &str) -> Response<Body> {
@@ -138,25 +143,17 @@ async fn a_page_for_a_role() {
     let database = Database::in_memory().await.unwrap();
     let config = with_sign_up(testing::development_config(APP), database.clone());
     let auth = OidcLayer::per_user(config, MemoryStore::new()).unwrap();
-    testing::development_provider(&auth).unwrap().roles("ann@example.org", ["admin"]);
-    let app = app(database).layer(auth.clone());
-    let open = |cookie: &str, path: &str| {
-        let request = request(Method::GET, path).header("accept", "text/html").header(COOKIE, cookie);
-        let (app, request) = (app.clone(), request.body(Body::empty()).unwrap());
-        async move {
-            let response = app.oneshot(request).await.unwrap();
-            (response.status().as_u16(), text(response).await)
-        }
-    };
-    let person = |email: &str| ScriptedLogin::SignIn { email: email.to_owned(), admin: false };
-    let ann = testing::log_in(&auth, person("ann@example.org")).await.unwrap();
-    let bob = testing::log_in(&auth, person("bob@example.org")).await.unwrap();
-    let (status, page) = open(&ann, "/admin").await;
+    let provider = testing::development_provider(&auth).unwrap();
+    provider.roles("ann@example.org", ["admin"]);
+    let app = app(database).layer(auth);
+    let mut ann = Browser::sign_in(&app, &provider, "ann@example.org").await;
+    let mut bob = Browser::sign_in(&app, &provider, "bob@example.org").await;
+    let (status, page) = ann.look("/admin").await;
     assert!(status == 200 && page.matches("<li>").count() == 2, "both have signed up: {page}");
-    assert!(open(&ann, "/").await.1.contains("href=\"/admin\""));
-    let (status, page) = open(&bob, "/admin").await;
+    assert!(ann.open("/").await.contains("href=\"/admin\""));
+    let (status, page) = bob.look("/admin").await;
     assert!(status == 403 && page.contains("This needs the role admin."), "{status} {page}");
-    assert!(!open(&bob, "/").await.1.contains("href=\"/admin\""));
+    assert!(!bob.open("/").await.contains("href=\"/admin\""));
 }
 
 const ISSUER: &str = "https://id.example.org";
