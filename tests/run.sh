@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 default_parts=(format clippy features documentation package examples tests keycloak sqlite postgres redis)
 # Run by name only: they count, or take long.
 other_parts=(lines docsrs benches example_packages neighbours minimum_rust minimal_versions licences advisories semver
-  publish load fuzz scale peers mutants)
+  publish pictures load fuzz scale peers mutants)
 
 parts=() arguments=()
 while [ $# -gt 0 ]; do
@@ -189,6 +189,14 @@ keycloak() {
     cargo test -p tower-oidc-tests --all-features --test it -- --nocapture "${arguments[@]:-keycloak::}"
 }
 
+# What a newcomer sees of the demo, in Chromium: the pictures of its README. It needs port 3000.
+pictures() {
+  examples
+  TOWER_OIDC_PICTURES=$PWD/examples/demo/pictures TOWER_OIDC_CHROMIUM=1 TOWER_OIDC_REQUIRE_ALL=1 \
+    cargo test -p tower-oidc-tests --all-features --test it chromium::pictures
+  wc -c examples/demo/pictures/*.png
+}
+
 # What depends on a store, on this one. What makes no world of its own has no store to choose. (What runs a provider, a
 # browser or a proxy as a process is always among it: `architecture` sees to that.)
 on_store() {
@@ -347,7 +355,7 @@ semver() {
 }
 
 case " ${parts[*]} " in
-  *' tests '* | *' sqlite '* | *' postgres '* | *' redis '*)
+  *' tests '* | *' sqlite '* | *' postgres '* | *' redis '* | *' pictures '*)
     running='what the tests need'
     echo "==== $running"
     install_packages

@@ -181,7 +181,12 @@ fn about(status: &ConnectionStatus) -> String {
         [] => String::new(),
         scopes => format!(" · {}", scopes.join(", ")),
     };
-    format!("{}at {}{scopes}", account.unwrap_or_default(), status.issuer.as_ref().unwrap_or(&status.provider))
+    let at = match (&status.issuer, &*status.provider) {
+        (Some(issuer), _) => issuer,
+        (None, "default") => "the provider where you sign in",
+        (None, provider) => provider,
+    };
+    format!("{}at {at}{scopes}", account.unwrap_or_default())
 }
 
 /// In single-user mode, for everybody; what an operator connects, admins may connect and take back.

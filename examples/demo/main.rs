@@ -205,20 +205,21 @@ fn login_links(users: &AuthSession) -> Result<String, Error> {
 
 fn signed_in(user: &CurrentUser, users: &AuthSession) -> Result<String, Error> {
     let row = |name: &str, value: &str| format!("<dt>{name}</dt><dd>{}</dd>", escape(value));
+    let id_row = |name: &str, id: &str| format!("<dt>{name}</dt><dd><code>{}</code></dd>", escape(id));
     let verified = if user.email_verified() { "verified" } else { "not verified" };
     Ok(format!(
-        "<p class=lead>Hello, <strong id=name>{}</strong>{}</p>\
+        "<header><p class=lead>Hello, <strong id=name>{}</strong>{}</p>\
+         <a class=button id=logout href=\"{}\">Sign out</a></header>\
          <dl>{}{}{}{}</dl>\
-         <nav><a href=/me>/me</a><a href=/who>/who</a><a href=/private>/private</a><a href=/admin>/admin</a>\
-         <a href=/api>/api</a></nav>\
-         <p><a class=button id=logout href=\"{}\">Sign out</a></p>",
+         <nav>Try <a href=/me>/me</a><a href=/who>/who</a><a href=/private>/private</a><a href=/admin>/admin</a>\
+         <a href=/api>/api</a></nav>",
         escape(user.nickname()),
         if user.is_admin() { " <span class=badge>admin</span>" } else { "" },
-        row("E-mail", &user.email().map_or("none".to_owned(), |email| format!("{email} ({verified})"))),
-        row("Subject", user.subject()),
-        row("Issuer", user.issuer()),
-        row("Public id", &user.pseudonym("demo")),
         escape(&users.logout_url("/")?),
+        row("E-mail", &user.email().map_or("none".to_owned(), |email| format!("{email} ({verified})"))),
+        id_row("Subject", user.subject()),
+        row("Issuer", user.issuer()),
+        id_row("Public id", &user.pseudonym("demo")),
     ))
 }
 

@@ -3,6 +3,8 @@
 //!
 //! Screenshots go to `target/screenshots/`.
 
+mod pictures;
+
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
