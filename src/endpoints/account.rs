@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::StatusCode;
 
-use super::context::EndpointContext;
+use super::context::{EndpointContext, OrRefusal};
 use super::login_error::LoginError;
 use super::sign_in::VerifiedTokens;
 use crate::clock::Timestamp;
@@ -21,7 +20,7 @@ use crate::tokens::{NewIdToken, Principal};
 
 /// Whether the person of a session may connect or disconnect; else the answer. What is one's own is anybody's to grant,
 /// what is the account's is an admin's.
-pub(crate) fn admit(runtime: &Arc<Runtime>, session: &Arc<Session>) -> Result<(), Response<Bytes>> {
+pub(crate) fn admit(runtime: &Arc<Runtime>, session: &Arc<Session>) -> OrRefusal<()> {
     let Some(account) = runtime.mode.account() else { return Ok(()) };
     if !runtime.is_admin(session) {
         return Err(page::plain(StatusCode::FORBIDDEN, "Only admins may do this."));
@@ -32,7 +31,7 @@ pub(crate) fn admit(runtime: &Arc<Runtime>, session: &Arc<Session>) -> Result<()
 
 /// What stands between an admin and the provider: they must mean it. A link of another site would otherwise put the
 /// account they happen to be signed in with at the provider in the place of the right one.
-pub(crate) fn confirm(context: &EndpointContext, connection: &CheckedConnection) -> Result<(), Response<Bytes>> {
+pub(crate) fn confirm(context: &EndpointContext, connection: &CheckedConnection) -> OrRefusal<()> {
     let runtime = &context.runtime;
     if runtime.mode.account().is_none() {
         return Ok(());

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::Value;
 
-use super::context::{EndpointAnswer, EndpointContext};
+use super::context::{EndpointAnswer, EndpointContext, OrRefusal};
 use super::login::{self, AuthorizationAttempt};
 use super::login_error::{LoginAnswer, LoginError};
 use super::parameters::EndpointQuery;
@@ -46,7 +46,7 @@ struct ConnectRequest {
 }
 
 impl ConnectRequest {
-    fn parse(context: &EndpointContext) -> Result<Self, Response<Bytes>> {
+    fn parse(context: &EndpointContext) -> OrRefusal<Self> {
         let runtime = &context.runtime;
         let (given, destination) = EndpointQuery::with_destination(context)?;
         let options = given.options()?;

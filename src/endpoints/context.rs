@@ -21,8 +21,11 @@ use crate::store::StoreError;
 use crate::tokens::{GrantRef, Principal};
 use crate::{cookie, page, peer};
 
-/// The response of an endpoint; an error is the response that refuses the request.
-pub(crate) type EndpointAnswer = Result<Response<Bytes>, Response<Bytes>>;
+/// A value that was read or decided from a request, or the response that refuses the request.
+pub(crate) type OrRefusal<T> = Result<T, Response<Bytes>>;
+
+/// The response of an endpoint.
+pub(crate) type EndpointAnswer = OrRefusal<Response<Bytes>>;
 
 /// One request to an endpoint: what it shares with all others, its head, and the cookies in which its browser keeps
 /// sessions and grants.
@@ -55,13 +58,13 @@ impl EndpointContext {
     /// Whether the request acts; else the answer to it. `key` is the proof key of whoever is there.
     pub(crate) fn admit(
         &self, target: Target, key: Option<&[u8]>, ask: impl FnOnce() -> Response<Bytes>,
-    ) -> Result<(), Response<Bytes>> {
+    ) -> OrRefusal<()> {
         self.admit_by(target, self.decide(target, key.is_some(), self.is_proven(key)), ask)
     }
 
     pub(crate) fn admit_by(
         &self, target: Target, decision: Decision, ask: impl FnOnce() -> Response<Bytes>,
-    ) -> Result<(), Response<Bytes>> {
+    ) -> OrRefusal<()> {
         match decision {
             Decision::Act => Ok(()),
             Decision::Ask => Err(ask()),

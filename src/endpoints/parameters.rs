@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
+use http::HeaderMap;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Response};
 
-use super::context::EndpointContext;
+use super::context::{EndpointContext, OrRefusal};
 use crate::config::Destination;
 use crate::error::DestinationError;
 use crate::page;
@@ -21,7 +20,7 @@ use crate::state::Runtime;
 pub(crate) struct EndpointQuery(pub(super) BTreeMap<String, String>);
 
 impl EndpointQuery {
-    pub(crate) fn parse(query: &str) -> Result<Self, Response<Bytes>> {
+    pub(crate) fn parse(query: &str) -> OrRefusal<Self> {
         let mut parameters = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
             if parameters.len() == MOST_PARAMETERS {
@@ -35,14 +34,14 @@ impl EndpointQuery {
     }
 
     /// The parameters of a request, and where it goes on to.
-    pub(crate) fn with_destination(context: &EndpointContext) -> Result<(Self, Destination), Response<Bytes>> {
+    pub(crate) fn with_destination(context: &EndpointContext) -> OrRefusal<(Self, Destination)> {
         let given = Self::parse(context.query())?;
         let destination = given.destination(&context.runtime, "return_to")?;
         Ok((given, destination))
     }
 
     /// The destination in the parameter of this name.
-    pub(crate) fn destination(&self, runtime: &Runtime, name: &str) -> Result<Destination, Response<Bytes>> {
+    pub(crate) fn destination(&self, runtime: &Runtime, name: &str) -> OrRefusal<Destination> {
         runtime.settings.destination(self.get(name).unwrap_or_default()).map_err(|error| match error {
             DestinationError::TooLong { .. } => page::bad_request("The return address is too long."),
             _ => page::bad_request("The return address does not belong to this application."),
@@ -54,14 +53,14 @@ impl EndpointQuery {
     }
 
     /// The same, where it is not too long to travel on.
-    pub(crate) fn bounded(&self, name: &str) -> Result<Option<&str>, Response<Bytes>> {
+    pub(crate) fn bounded(&self, name: &str) -> OrRefusal<Option<&str>> {
         match self.get(name) {
             Some(value) if value.len() > LONGEST_OPTION => Err(page::bad_request(&format!("{name} is too long."))),
             value => Ok(value),
         }
     }
 
-    pub(crate) fn options(&self) -> Result<LoginOptions, Response<Bytes>> {
+    pub(crate) fn options(&self) -> OrRefusal<LoginOptions> {
         let refused = |text| move || page::bad_request(text);
         let known = |prompt| Prompt::from_name(prompt).ok_or_else(refused("The value of prompt is unknown."));
         let seconds = |max_age: &str| {
@@ -79,9 +78,7 @@ impl EndpointQuery {
     }
 
     /// The options of a login at this provider or, where none is named, at any: with the parameters that are allowed there.
-    pub(crate) fn of_login(
-        &self, providers: &Providers, at: Option<&Provider>,
-    ) -> Result<LoginOptions, Response<Bytes>> {
+    pub(crate) fn of_login(&self, providers: &Providers, at: Option<&Provider>) -> OrRefusal<LoginOptions> {
         let mut options = LoginOptions { parameters: self.0.clone(), ..self.options()? };
         options.parameters.retain(|name, _| is_for_provider(name) || providers.allow(None, name));
         let checked = providers.check(at, &options);
