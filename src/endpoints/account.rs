@@ -70,7 +70,8 @@ impl VerifiedTokens<'_> {
     /// Keeps what was granted for its owner, in the place of what was there; until a session ends, where it ends with one.
     pub(super) async fn keep_for(&self, owner: &Principal, session_ends: Timestamp) -> Result<(), LoginError> {
         let Self { issued, id_token } = self;
-        let place = issued.context.place_of(owner, issued.connection).await?;
+        let context = issued.context;
+        let place = context.runtime.place_of(owner, issued.connection, context.jar()).await?;
         let grant = issued.grant(&place, Some(id_token.facts.clone()));
         place.fits(&grant, None).map_err(LoginError::TooLargeToCarry)?;
         place.keep(grant, kept_until(issued.connection.grant_lifetime, session_ends)).await?;

@@ -18,7 +18,7 @@ use crate::sessions::{COOKIE, SessionFound, SessionId, SessionPayload, SessionRe
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
 use crate::store::StoreError;
-use crate::tokens::{GrantRef, Principal};
+use crate::tokens::Principal;
 use crate::{cookie, page, peer};
 
 /// A value that was read or decided from a request, or the response that refuses the request.
@@ -140,17 +140,10 @@ impl EndpointContext {
         cookie::find(&self.head.headers, &name).and_then(Visitor::from_cookie)
     }
 
-    /// Where a holder's grant at a connection lies.
-    pub(crate) async fn place_of(
-        &self, principal: &Principal, connection: &CheckedConnection,
-    ) -> Result<GrantRef, StoreError> {
-        self.runtime.place_of(principal, connection, self.jar()).await
-    }
-
     /// What a holder has granted at a connection. What cannot be read is granted anew.
     pub(crate) async fn granted(
         &self, principal: &Principal, connection: &CheckedConnection,
     ) -> Result<Option<Arc<Grant>>, StoreError> {
-        Ok(self.place_of(principal, connection).await?.newest().await?.0)
+        Ok(self.runtime.place_of(principal, connection, self.jar()).await?.newest().await?.0)
     }
 }

@@ -62,6 +62,6 @@ async fn disconnect_named(
     let connections = runtime.connections_of(&principal);
     let connection = connections.and_then(|connections| connections.named(name));
     let Some(connection) = connection else { return Ok(None) };
-    let place = context.place_of(&principal, connection).await?;
+    let place = runtime.place_of(&principal, connection, context.jar()).await?;
     disconnect(place).await.map(Some)
 }

@@ -293,7 +293,7 @@ impl SignIn<'_> {
         loop {
             let cookie = SessionCookie::new(id.bytes(), record);
             let session = Arc::new(Session::carried(cookie, runtime.session_row(id), runtime.now()));
-            let place = context.place_of(&Principal::Session(session), self.login).await?;
+            let place = runtime.place_of(&Principal::Session(session), self.login, context.jar()).await?;
             let mut grant = self.new_grant(&place);
             let (former, version) = if record.home.is_some() { place.newest().await? } else { (None, None) };
             if let Some(former) = &former {

@@ -92,11 +92,11 @@ pub(crate) async fn finish(issued: &Issued<'_>, name: [u8; 32], before: Option<V
         Some(former) => (None, former),
         None => (None, visitor),
     };
-    let place = context.place_of(&Principal::Visitor(visitor), connection).await?;
+    let place = runtime.place_of(&Principal::Visitor(visitor), connection, context.jar()).await?;
     let mut grant = issued.grant(&place, facts);
     let mut replaced = None;
     if let Some(former) = former {
-        let former = context.place_of(&Principal::Visitor(former), connection).await?;
+        let former = runtime.place_of(&Principal::Visitor(former), connection, context.jar()).await?;
         if let Some(newest) = former.newest().await?.0 {
             let owner = place.owner.clone();
             grant = grant.consented_again(&Grant { owner, ..Grant::clone(&newest) });
