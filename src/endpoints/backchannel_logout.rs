@@ -20,7 +20,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
-use super::context::EndpointContext;
+use super::context::{EndpointAnswer, EndpointContext};
 use super::end_session::end_kept;
 use super::parameters::is_form;
 use crate::clock::Timestamp;
@@ -31,9 +31,9 @@ use crate::protocol::jws::claimed_issuer;
 use crate::protocol::{LEEWAY, LogoutEffect, LogoutTarget};
 use crate::provider::cause;
 use crate::records::{Loaded, Purpose, RecordKey};
-use crate::sessions::SessionRecord;
 use crate::sessions::provider_logout::note;
 use crate::sessions::session_row::UNREADABLE;
+use crate::sessions::{SessionPayload, SessionRecord};
 use crate::state::Runtime;
 use crate::store::{Key, StoreError};
 
@@ -53,21 +53,18 @@ impl From<StoreError> for LogoutError {
     }
 }
 
-pub(crate) async fn logout(context: &EndpointContext, body: &[u8]) -> Response<Bytes> {
+pub(crate) async fn logout(context: &EndpointContext, body: &[u8]) -> EndpointAnswer {
     let runtime = &context.runtime;
-    let token = match token(&context.head.headers, body) {
-        Ok(token) => token,
-        Err(what) => return refused(runtime, what),
-    };
+    let token = token(&context.head.headers, body).map_err(|what| refused(runtime, what))?;
     // In a task of its own: a provider that hangs up has signed them out all the same, wholly.
     match runtime.tasks.spawn(receive(Arc::clone(runtime), token)).await {
-        Ok(Ok(())) => response(StatusCode::OK, Bytes::new(), &[UNCACHED]),
-        Ok(Err(LogoutError::Refused(why))) => refused(runtime, &why),
+        Ok(Ok(())) => Ok(response(StatusCode::OK, Bytes::new(), &[UNCACHED])),
+        Ok(Err(LogoutError::Refused(why))) => Err(refused(runtime, &why)),
         Ok(Err(LogoutError::Incomplete(why))) => {
             runtime.events().emit(EventCode::LogoutIncomplete, None, why);
-            later()
+            Err(later())
         }
-        Ok(Err(LogoutError::Unverified)) | Err(_) => later(),
+        Ok(Err(LogoutError::Unverified)) | Err(_) => Err(later()),
     }
 }
 
@@ -183,15 +180,12 @@ async fn end_session(
         Loaded::Absent(_) => return Ok(LogoutEffect::None),
         Loaded::Unreadable => return Err(StoreError::refused(UNREADABLE)),
     };
-    let mut identity = record.identity.clone();
-    if is_first {
-        identity.stored_at = Timestamp::default();
+    let stored_at = if is_first { Timestamp::default() } else { record.stored_at };
+    let effect = SessionPayload { stored_at, ..record.identity.clone() }.effect_of(target);
+    if effect == LogoutEffect::Ends {
+        end_kept(runtime, session, &record, "by the provider").await?;
     }
-    let effect = identity.effect_of(target);
-    if effect != LogoutEffect::Ends {
-        return Ok(effect);
-    }
-    end_kept(runtime, session, &record, "by the provider").await.map(|()| effect)
+    Ok(effect)
 }
 
 fn refused(runtime: &Runtime, why: &str) -> Response<Bytes> {

@@ -30,11 +30,8 @@ pub(crate) async fn logout(context: &EndpointContext) -> EndpointAnswer {
         return Err(framed(StatusCode::BAD_REQUEST));
     };
     // In a task of its own: the frame may be gone before it is done.
-    let ending = {
-        let runtime = Arc::clone(runtime);
-        async move { end_sessions(&runtime, &target, true).await }
-    };
-    let ended = runtime.tasks.spawn(ending).await;
+    let shared = Arc::clone(runtime);
+    let ended = runtime.tasks.spawn(async move { end_sessions(&shared, &target, true).await }).await;
     if let Ok(Err(error)) = &ended {
         runtime.events().emit(EventCode::LogoutIncomplete, None, error);
     }
@@ -44,11 +41,10 @@ pub(crate) async fn logout(context: &EndpointContext) -> EndpointAnswer {
 fn target(runtime: &Runtime, query: &str) -> Option<LogoutTarget> {
     let given = EndpointQuery::parse(query).ok()?;
     let filled = |name| given.get(name).filter(|value| !value.is_empty()).map(str::to_owned);
-    let (issuer, sid) = (filled("iss")?, filled("sid")?);
-    let ours = runtime.providers.of_issuer(&issuer).is_some();
+    let (issuer, sid) = (filled("iss")?, Some(filled("sid")?));
+    runtime.providers.of_issuer(&issuer)?;
     let (issued_at, received_at) = (u64::MAX, runtime.now());
-    let sid = Some(sid);
-    ours.then_some(LogoutTarget { issuer, subject: None, sid, issued_at, received_at, algorithm: None })
+    Some(LogoutTarget { issuer, subject: None, sid, issued_at, received_at, algorithm: None })
 }
 
 /// Nothing to see, and unlike our pages it may stand in a frame.

@@ -52,7 +52,7 @@ pub(crate) async fn endpoint(runtime: &Arc<Runtime>, endpoint: &str, parts: Part
         ("initiate", &Method::GET | &Method::HEAD | &Method::POST) => initiate::start(&context, &body),
         ("callback", &Method::GET | &Method::POST) => callback::finish(&context, at, body).await,
         ("logout", &Method::GET | &Method::HEAD | &Method::POST) => logout::logout(&context).await,
-        ("backchannel-logout", &Method::POST) => Ok(backchannel_logout::logout(&context, &body).await),
+        ("backchannel-logout", &Method::POST) => backchannel_logout::logout(&context, &body).await,
         ("connect", &Method::GET | &Method::HEAD) => connect::start(&context).await,
         ("connect", &Method::POST) if runtime.mode.account().is_some() => connect::start(&context).await,
         ("disconnect", &Method::GET | &Method::HEAD | &Method::POST) => disconnect::end(&context).await,
