@@ -38,7 +38,7 @@ use crate::state::Runtime;
 /// Answers a request for one of the layer's endpoints.
 pub(crate) async fn endpoint(runtime: &Arc<Runtime>, endpoint: &str, parts: Parts, body: Bytes) -> Response<Bytes> {
     runtime.is_reached();
-    if let (Some(provider), true) = (&runtime.development, is_development(endpoint)) {
+    if let (Some(provider), Some("development")) = (&runtime.development, endpoint.split('/').next()) {
         return provider.handle(Request::from_parts(parts, body));
     }
     // `callback/{name}`: with several providers, each has a redirect URI of its own.
@@ -72,10 +72,6 @@ pub(crate) async fn endpoint(runtime: &Arc<Runtime>, endpoint: &str, parts: Part
         jar.settle(answer.headers_mut());
     }
     answer
-}
-
-fn is_development(endpoint: &str) -> bool {
-    endpoint.strip_prefix("development").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn not_allowed(allowed: &'static str) -> Response<Bytes> {
