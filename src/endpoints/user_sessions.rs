@@ -68,14 +68,15 @@ impl Runtime {
                 current: current == Some(session),
             }
         };
-        let kept = self
-            .sessions
-            .of_user(user, false)
-            .await?
-            .ok_or_else(not_kept)?
-            .into_iter()
-            .filter(|(_, found)| now < found.expires_at);
+        let kept = self.kept_of(user, false).await?.into_iter().filter(|(_, found)| now < found.expires_at);
         Ok(kept.rev().map(shown).collect())
+    }
+
+    /// The sessions of a user that the store keeps, the oldest first. `all`: one that cannot be read is an error.
+    async fn kept_of(&self, user: User<'_>, all: bool) -> Result<Vec<KeptSession>, Error> {
+        let why = "in stateless mode browsers keep the sessions and nobody can list them: end all of a user, or use \
+                   OidcLayer::per_user with a store";
+        self.sessions.of_user(user, all).await?.ok_or_else(|| Error::new(ErrorKind::NotInThisMode, why))
     }
 
     /// Ends sessions of a user, and returns how many there were. Work that a client has begun goes on when it hangs up.
@@ -89,35 +90,27 @@ impl Runtime {
     }
 
     async fn end_each(self: &Arc<Self>, user: User<'_>, ending: &Ending, by: &str) -> Result<usize, Error> {
-        if let Ending::All = ending {
-            // First: a login that is being finished finds the note, or its session is found.
-            if note_end(self, &LogoutTarget::all_of(user, self.next_moment())).await? {
-                self.events().emit(EventCode::LoggedOut, Some(user), by);
-                return Ok(0);
-            }
+        // First: a login that is being finished finds the note, or its session is found.
+        if let Ending::All = ending
+            && note_end(self, &LogoutTarget::all_of(user, self.next_moment())).await?
+        {
+            self.events().emit(EventCode::LoggedOut, Some(user), by);
+            return Ok(0);
         }
         let index = self.records.agree_on_index().await?;
-        let kept = self.sessions.of_user(user, matches!(ending, Ending::Others(_) | Ending::All)).await?;
-        let kept = kept.ok_or_else(not_kept)?;
+        let kept = self.kept_of(user, matches!(ending, Ending::Others(_) | Ending::All)).await?;
         let most = if let Ending::Surplus(left, _) = ending { kept.len().saturating_sub(*left) } else { kept.len() };
         let is_meant = |session: Key| match ending {
             Ending::One(id) => *id == public_id(session, &index),
             Ending::Others(spared) | Ending::Surplus(_, spared) => session != *spared,
             Ending::All => true,
         };
-        let mut ended = 0;
-        for (session, found) in kept.iter().filter(|(session, _)| is_meant(*session)).take(most) {
+        let meant: Vec<_> = kept.iter().filter(|(session, _)| is_meant(*session)).take(most).collect();
+        for (session, found) in &meant {
             end_kept(self, *session, &found.value, by).await?;
-            ended += 1;
         }
-        Ok(ended)
+        Ok(meant.len())
     }
-}
-
-fn not_kept() -> Error {
-    let why = "in stateless mode browsers keep the sessions and nobody can list them: end all of a user, or use \
-               OidcLayer::per_user with a store";
-    Error::new(ErrorKind::NotInThisMode, why)
 }
 
 /// The pseudonym of the session in a row.
