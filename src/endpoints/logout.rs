@@ -95,14 +95,10 @@ impl Logout<'_> {
     /// Ends the session, with what ends with it. Returns what the provider is asked then.
     async fn end(&self) -> Result<Option<ProviderLogout>, StoreError> {
         let Self { runtime, session, jar, .. } = *self;
-        // In a task of its own: a browser that goes away has signed out all the same, wholly.
-        let ending = {
-            let (runtime, session, jar) = (Arc::clone(runtime), Arc::clone(session), jar.clone());
-            async move { end_session(&runtime, session.id, Some(&session), &jar).await }
-        };
-        let ended = runtime.tasks.spawn(ending).await;
-        let id_token =
-            ended.unwrap_or_else(|error| Err(StoreError::outcome_unknown("the task that asked it ended", error)))?;
+        let (shared, ended, carried) = (Arc::clone(runtime), Arc::clone(session), jar.clone());
+        // A browser that goes away has signed out all the same.
+        let ending = runtime.wholly(async move { end_session(&shared, ended.id, Some(&ended), &carried).await });
+        let id_token = ending.await?;
         runtime.events().emit(EventCode::LoggedOut, Some(session.user()), "by the person");
         Ok(self.at_provider(id_token, REMOVALS + jar.leave()).await)
     }

@@ -24,7 +24,7 @@ use crate::provider::{Outbound, Provider, Providers};
 use crate::records::{Grant, GrantKeyCache, OpenedCache, Records};
 use crate::secret::Secret;
 use crate::sessions::{Session, SessionCookies, SessionId, Sessions};
-use crate::store::{Key, Store};
+use crate::store::{Key, Store, StoreError};
 
 /// Everything that requests share.
 pub(crate) struct Runtime {
@@ -136,6 +136,14 @@ impl Runtime {
 
     pub(crate) fn events(&self) -> &Events {
         &self.hooks.events
+    }
+
+    /// Finishes work in a task of its own: whoever waits may go away, or wait no longer.
+    pub(crate) async fn wholly<T: Send + 'static>(
+        &self, work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let ended = |error| Err(StoreError::outcome_unknown("the task that asked it ended", error));
+        self.tasks.spawn(work).await.unwrap_or_else(ended)
     }
 
     /// Where the person of a session signed in; `None` when people do not sign in there any more.

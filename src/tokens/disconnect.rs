@@ -25,9 +25,9 @@ pub enum DisconnectOutcome {
 
 /// Deletes the grant, then has its token revoked.
 pub(crate) async fn disconnect(place: GrantRef) -> Result<DisconnectOutcome, StoreError> {
-    // In a task of its own: a browser that goes away does not keep the token alive.
-    let tasks = place.runtime.tasks.clone();
-    let disconnecting = tasks.spawn(async move {
+    let runtime = Arc::clone(&place.runtime);
+    // A browser that goes away does not keep the token alive.
+    let disconnecting = runtime.wholly(async move {
         // First here: whatever the provider does, nobody gets a token of it any more.
         let (grant, deleted) = place.take().await?;
         place.runtime.events().emit(EventCode::Disconnected, place.owner.user(), &place.connection);
@@ -46,8 +46,7 @@ pub(crate) async fn disconnect(place: GrantRef) -> Result<DisconnectOutcome, Sto
             Err(_) => DisconnectOutcome::NotRevoked,
         })
     });
-    let ended = |error| Err(StoreError::outcome_unknown("the task that asked it ended", error));
-    disconnecting.await.unwrap_or_else(ended)
+    disconnecting.await
 }
 
 /// Why tokens are not kept.

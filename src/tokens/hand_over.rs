@@ -95,14 +95,11 @@ async fn is_free(place: &GrantRef) -> Result<bool, StoreError> {
 }
 
 async fn hand_over(from: GrantRef, to: GrantRef, ends: Ends) -> Result<bool, StoreError> {
-    let tasks = from.runtime.tasks.clone();
-    // In a task of its own: who hangs up, or meets a store that is away, leaves nothing half done.
-    let moving = tasks.spawn(async move { move_grant(&from, &to, ends).await });
-    match tokio::time::timeout(2 * PATIENCE, moving).await {
-        Ok(Ok(moved)) => moved,
-        Ok(Err(_)) => Err(StoreError::outcome_unknown("it was given up", "its task ended")),
-        Err(_) => Err(StoreError::outcome_unknown("it takes too long", "nobody waits any more")),
-    }
+    let runtime = Arc::clone(&from.runtime);
+    // Who hangs up, or meets a store that is away, leaves nothing half done.
+    let moving = runtime.wholly(async move { move_grant(&from, &to, ends).await });
+    let late = |_| Err(StoreError::outcome_unknown("it takes too long", "nobody waits any more"));
+    tokio::time::timeout(2 * PATIENCE, moving).await.unwrap_or_else(late)
 }
 
 /// Moves what is there, where it is not known to be another account's than its new owner's. A refresh of it that is under
