@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::{ClockReading, Timestamp};
-use crate::records::Slot;
+use crate::records::{ObservedAt, Slot};
 use crate::store::Key;
 
 /// When a session was confirmed that nobody has asked about.
@@ -46,12 +46,12 @@ impl SessionLiveness {
         self.ended.store(true, Ordering::Release);
     }
 
-    /// The store has confirmed it; `heard` is what was known of changes before it was asked, and `asked_at` when that was.
-    pub(crate) fn confirm(&self, heard: u64, asked_at: ClockReading) {
+    /// The store, which was asked then, has confirmed it.
+    pub(crate) fn confirm(&self, ObservedAt { at, heard }: ObservedAt) {
         self.heard.fetch_max(heard, Ordering::AcqRel);
-        self.confirmed_monotonic.store(asked_at.monotonic, Ordering::Relaxed);
-        self.confirmed_at.store(asked_at.wall.as_millis(), Ordering::Relaxed);
-        self.see(asked_at.wall);
+        self.confirmed_monotonic.store(at.monotonic, Ordering::Relaxed);
+        self.confirmed_at.store(at.wall.as_millis(), Ordering::Relaxed);
+        self.see(at.wall);
     }
 
     pub(super) fn has_ended(&self) -> bool {

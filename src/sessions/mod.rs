@@ -30,10 +30,10 @@ use self::session::SessionBytes;
 use self::session_cookie::OpenedSession;
 use self::session_id::{IdHasher, ShownId};
 use self::waiting::Waiting;
-use crate::clock::{ClockReading, Timestamp};
+use crate::clock::Timestamp;
 use crate::events::metrics;
 use crate::protocol::ProviderIssuer;
-use crate::records::{Found, Loaded, Records};
+use crate::records::{Found, Loaded, ObservedAt, Records};
 use crate::store::{Change, Key, StoreError};
 
 /// The most that this process remembers of sessions, in bytes. Others are read from the store when they come.
@@ -191,14 +191,13 @@ impl Sessions {
     }
 
     async fn ask_kept(&self, id: SessionId, now: Timestamp) -> SessionFound {
-        let (heard, row) = (self.listen(), id.row(&self.records.keys));
-        let asked_at = self.records.clock.reading_at(now);
+        let (asked, row) = (self.asks(now), id.row(&self.records.keys));
         match self.records.load::<SessionRecord>(&row).await? {
             // The operator has taken the provider away, and with it what it said. It may come back.
             Loaded::Found(found) if !self.is_ours(&found.value) => Ok(None),
             Loaded::Found(found) => {
                 session_row::tag_anew(&row, &found, &self.records).await?;
-                Ok(self.confirm((id, row.key), *found, heard, asked_at))
+                Ok(self.confirm((id, row.key), *found, asked))
             }
             Loaded::Absent(None) => {
                 if let Some(session) = self.remembered.get(&id) {
@@ -212,7 +211,7 @@ impl Sessions {
     }
 
     async fn ask_carried(&self, session: Arc<Session>, now: Timestamp) -> SessionFound {
-        let (heard, asked_at) = (self.listen(), self.records.clock.reading_at(now));
+        let asked = self.asks(now);
         if session_row::has_ended(&session, &self.records).await? {
             session.liveness.end();
             return Ok(None);
@@ -222,7 +221,7 @@ impl Sessions {
         if session.has_ended() || now >= session.expires_at(self.idle_lifetime) || !is_ours {
             return Ok(None);
         }
-        session.liveness.confirm(heard, asked_at);
+        session.liveness.confirm(asked);
         Ok(Some(session))
     }
 
@@ -230,11 +229,10 @@ impl Sessions {
         self.issuers.iter().any(|issuer| issuer.covers(&identity.issuer))
     }
 
-    /// `heard` is what was known of changes before the store was asked.
     fn confirm(
-        &self, (id, row): (SessionId, Key), found: Found<SessionRecord>, heard: u64, asked_at: ClockReading,
+        &self, (id, row): (SessionId, Key), found: Found<SessionRecord>, asked: ObservedAt,
     ) -> Option<Arc<Session>> {
-        let now = asked_at.wall;
+        let now = asked.at.wall;
         let kept_until = if found.outdated_seal { now } else { found.expires_at };
         let is_same = |known: &Session| {
             known.has_ended() || (known.claims() == found.value.claims && known.roles == found.value.roles)
@@ -258,17 +256,17 @@ impl Sessions {
             return None;
         }
         session.liveness.keep_until(kept_until);
-        session.liveness.confirm(heard, asked_at);
+        session.liveness.confirm(asked);
         Some(session)
     }
 
-    /// What is known of changes so far. Whoever remembers a session listens from then on, unless the store is asked
-    /// anyway.
-    fn listen(&self) -> u64 {
+    /// The moment at which the store is asked. Whoever remembers a session listens to changes from then on, unless the
+    /// store is asked anyway.
+    fn asks(&self, now: Timestamp) -> ObservedAt {
         if !self.max_staleness.is_zero() {
             self.records.listen();
         }
-        self.records.invalidations.heard()
+        ObservedAt { at: self.records.clock.reading_at(now), heard: self.records.invalidations.heard() }
     }
 
     fn remember(&self, id: SessionId, session: impl FnOnce() -> Arc<Session>) -> Arc<Session> {
@@ -282,12 +280,11 @@ impl Sessions {
         let index = self.records.agree_on_index().await?;
         let expires_at = now.saturating_add(self.idle_lifetime).min(record.ends_at);
         let tags = record.tags(&index);
-        let (heard, row) = (self.listen(), id.row(&self.records.keys));
-        let asked_at = self.records.clock.reading_at(now);
+        let (asked, row) = (self.asks(now), id.row(&self.records.keys));
         let written = self.records.swap(&row, None, &record, expires_at, tags).await?;
         written.ok_or_else(|| StoreError::refused("session id collision"))?;
         let session = self.remember(id, || Arc::new(Session::new(id, row.key, record, expires_at, now)));
-        session.liveness.confirm(heard, asked_at);
+        session.liveness.confirm(asked);
         session.liveness.begin(now);
         Ok(())
     }
@@ -497,14 +494,12 @@ mod tests {
             Loaded::Found(found) => found,
             _ => panic!("it is there"),
         };
+        let asked = ObservedAt { at: world.records.clock.reading(), heard: 0 };
         let held = world.sessions.find(id, world.now()).await.unwrap().unwrap();
         world.sessions.end(id, world.now()).await.unwrap();
         assert!(!world.is_live(id).await);
         assert!(
-            world
-                .sessions
-                .confirm((id, id.row(&world.records.keys).key), *read_before, 0, world.records.clock.reading())
-                .is_none(),
+            world.sessions.confirm((id, id.row(&world.records.keys).key), *read_before, asked).is_none(),
             "a late reader brings nothing back"
         );
         world.sessions.extend(&held, world.now()).await;

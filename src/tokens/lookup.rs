@@ -140,8 +140,7 @@ impl GrantRef {
 
     /// The grant with its row's version and expiry; `None` where none counts.
     pub(crate) async fn read(&self) -> Result<Option<StoredGrant>, StoreError> {
-        let (at, heard) = (self.runtime.clock.reading(), self.runtime.records.invalidations.heard());
-        let asked = ObservedAt { at, heard };
+        let asked = ObservedAt { at: self.runtime.clock.reading(), heard: self.runtime.records.invalidations.heard() };
         let shown = self.shown(asked.at.wall).map_err(|Unreadable| unreadable())?;
         let loaded = match self.load(shown.as_ref()).await? {
             Loaded::Found(found) if !self.holds(&found.value) => Loaded::Absent(Some(found.version)),
@@ -153,12 +152,10 @@ impl GrantRef {
         match loaded {
             Loaded::Found(found) => {
                 let Found { value, version, expires_at, .. } = *found;
-                let grant = Arc::new(value);
-                let limit = self.runtime.settings.max_staleness;
+                let (grant, limit) = (Arc::new(value), self.runtime.settings.max_staleness);
                 self.runtime.records.listen();
-                self.runtime
-                    .known_grants
-                    .put(self.row.key, Observed { value: Arc::clone(&grant), asked, limit, until: expires_at });
+                let read = Observed { value: Arc::clone(&grant), asked, limit, until: expires_at };
+                self.runtime.known_grants.put(self.row.key, read);
                 Ok(Some(StoredGrant { grant, version: Some(version), expires_at }))
             }
             Loaded::Absent(_) => Ok(None),
