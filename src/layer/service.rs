@@ -249,7 +249,8 @@ fn jar_of(
 
 /// Keeps a session from ending unused, where it is kept.
 fn extend_in_time(runtime: &Arc<Runtime>, session: &Arc<Session>, jar: &CookieJar, now: Timestamp) {
-    if runtime.sessions.is_aging(session, now) && !jar.renew(session) && session.liveness.extends() {
+    let is_aging = session.is_aging(runtime.settings.idle_lifetime, now);
+    if is_aging && !jar.renew(session) && session.liveness.extends() {
         let (runtime, session) = (Arc::clone(runtime), Arc::clone(session));
         let tasks = runtime.tasks.clone();
         tasks.spawn(async move { runtime.sessions.extend(&session, now).await });

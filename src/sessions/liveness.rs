@@ -71,11 +71,6 @@ impl SessionLiveness {
         Timestamp::from_millis(self.seen_at.load(Ordering::Relaxed))
     }
 
-    /// Nobody has shown it since then.
-    pub(super) fn is_unseen(&self, since: Timestamp) -> bool {
-        self.seen_at() < since
-    }
-
     /// Of a session that begins now: nobody has shown it.
     pub(super) fn begin(&self, now: Timestamp) {
         self.seen_at.store(now.as_millis().saturating_sub(1), Ordering::Relaxed);

@@ -89,13 +89,10 @@ impl Sessions {
 
     /// The session that a cookie's value stands for, as far as this process knows.
     pub(crate) fn peek(&self, cookie: &[u8], now: Timestamp) -> SessionLookup {
-        match &self.carried {
-            None => ShownId::from_cookie(cookie).map_or(SessionLookup::Ended, |id| self.peek_kept(id, now)),
-            Some(carried) => self.peek_carried(carried, cookie, now),
+        if let Some(carried) = &self.carried {
+            return self.peek_carried(carried, cookie, now);
         }
-    }
-
-    fn peek_kept(&self, id: ShownId<'_>, now: Timestamp) -> SessionLookup {
+        let Some(id) = ShownId::from_cookie(cookie) else { return SessionLookup::Ended };
         match self.remembered.get(&id) {
             Some(session) => self.judge(session, now),
             None => id.decode().map_or(SessionLookup::Ended, SessionLookup::Unknown),
@@ -106,9 +103,8 @@ impl Sessions {
         let Some(cookie) = SessionCookies::text(cookie) else { return SessionLookup::Ended };
         // What ended is remembered under its id: a cookie that was opened before is no proof that it lasts.
         let known = |shown: OpenedSession| Some((shown, self.remembered.get(&shown.id)?));
-        let begin = || carried.open(&cookie, &self.records, now);
         let begun = || {
-            let (shown, new) = begin()?;
+            let (shown, new) = carried.open(&cookie, &self.records, now)?;
             let sids = new.provider_sessions().map(|began| began.sids()).unwrap_or_default();
             let session = self.remember(shown.id, || Arc::new(new));
             session.shows(&sids);
@@ -319,11 +315,6 @@ impl Sessions {
         }
     }
 
-    /// Whether a session must be written again soon, by the store or the browser that keeps it.
-    pub(crate) fn is_aging(&self, session: &Session, now: Timestamp) -> bool {
-        session.is_aging(self.idle_lifetime, now)
-    }
-
     /// Writes the record with a later expiry. A session that ended meanwhile is not written.
     pub(crate) async fn extend(&self, session: &Session, now: Timestamp) {
         let _turn = self.extending.acquire().await;
@@ -405,7 +396,7 @@ mod tests {
         async fn is_live(&self, id: SessionId) -> bool {
             let found = self.sessions.find(id, self.now()).await.unwrap();
             if let Some(session) = &found
-                && self.sessions.is_aging(session, self.now())
+                && session.is_aging(self.sessions.idle_lifetime, self.now())
                 && session.liveness.extends()
             {
                 self.sessions.extend(session, self.now()).await;

@@ -227,11 +227,6 @@ impl Session {
         session
     }
 
-    /// The session after which its grants are named.
-    pub(crate) fn home(&self) -> SessionId {
-        self.home_of(self.id)
-    }
-
     /// Whether its browser keeps it.
     pub(crate) fn is_kept_by_browser(&self) -> bool {
         self.shown_claims.is_some()
@@ -327,7 +322,8 @@ impl Session {
         self.liveness.has_ended()
     }
 
-    /// Whether it must be written again soon, or it expires unused: an eighth of the idle lifetime was used up.
+    /// Whether it must be written again soon, by the store or the browser that keeps it, or it expires unused: an eighth of the
+    /// idle lifetime was used up.
     pub(crate) fn is_aging(&self, idle: Duration, now: Timestamp) -> bool {
         let wanted = now.saturating_add(idle).min(self.ends_at);
         wanted.as_millis().saturating_sub(self.liveness.kept_until().as_millis()) > millis(idle) / 8

@@ -83,7 +83,7 @@ impl Sessions {
 
     /// When a session ends that began here within the last minute, and nobody has shown here; if it has not ended.
     pub(crate) async fn unshown(&self, id: SessionId, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        let began = |session: &Arc<Session>| session.liveness.is_unseen(session.stored_at);
+        let began = |session: &Arc<Session>| session.liveness.seen_at() < session.stored_at;
         let known = self.remembered.get(&id).filter(began);
         let new = known.filter(|session| now.duration_since(session.stored_at).as_secs() < 60);
         let row = id.row(&self.records.keys);

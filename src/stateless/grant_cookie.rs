@@ -42,7 +42,7 @@ impl GrantCookieKey {
     /// After whom its cookies are named: the session, or the visitor, whose owner is the name already.
     fn id(&self) -> [u8; 32] {
         match (&self.session, &self.grant_key.owner) {
-            (Some(session), _) => session.home().bytes(),
+            (Some(session), _) => session.home_of(session.id).bytes(),
             (None, Owner::Visitor { id }) => *id,
             (None, Owner::User { .. } | Owner::Account { .. }) => [0; 32],
         }
@@ -77,12 +77,12 @@ impl GrantCookie {
         Self { jar: Arc::clone(jar), key: GrantCookieKey { grant_key, session, until } }
     }
 
-    /// The session with which the grant ends.
     /// The claims that the browser shows beside it.
     pub(crate) fn claims(&self) -> Option<String> {
         self.jar.claims(self.session()?)?.claims()
     }
 
+    /// The session with which the grant ends.
     pub(crate) fn session(&self) -> Option<&Arc<Session>> {
         self.key.session.as_ref()
     }

@@ -138,7 +138,7 @@ impl JarContents {
     /// What belongs to the session, where only an older secret opens it.
     fn resealed(&self, session: &Arc<Session>) -> Vec<SealedCookie> {
         let runtime = &self.runtime;
-        let (id, home, owner) = (session.id.bytes(), session.home().bytes(), session.owner());
+        let (id, home, owner) = (session.id.bytes(), session.home_of(session.id).bytes(), session.owner());
         let provider = runtime.signed_in_at(session);
         let connections = provider.map(|provider| runtime.settings.connections(provider.relying_party.id));
         let grants = connections.map(CheckedConnections::all).unwrap_or_default().iter().map(|connection| {
