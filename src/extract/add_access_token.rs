@@ -173,7 +173,7 @@ impl<S> AddAccessToken<S> {
                     _ => None,
                 };
                 if let Some((scopes, options)) = missing {
-                    return Err(tokens.consent_required(&source, &scopes, &options).await);
+                    return Err(tokens.consent_required(&source.connection, &scopes, &options).await);
                 }
             }
             let Some(target) = redirect_target(&request.url, &response) else { return Ok(response) };

@@ -133,7 +133,7 @@ impl UserTokens {
         if self.grant(&source.connection).await?.is_some_and(covers) {
             return Ok(());
         }
-        Err(self.consent_required(source, &scopes, &LoginOptions::default()).await)
+        Err(self.consent_required(&source.connection, &scopes, &LoginOptions::default()).await)
     }
 
     /// The address at which the user grants a connection; it then redirects to `destination`. It contains a proof for
@@ -289,7 +289,7 @@ impl UserTokens {
         match token {
             Ok(set) => Ok(AccessToken(set.access_token)),
             Err(TokenUnavailable::Consent) => {
-                Err(Box::pin(self.consent_required(source, &[], &LoginOptions::default())).await)
+                Err(Box::pin(self.consent_required(&source.connection, &[], &LoginOptions::default())).await)
             }
             Err(TokenUnavailable::Unavailable(cause)) => {
                 Err(Error::unavailable("no fresh token can be had now", cause))
@@ -329,16 +329,14 @@ impl UserTokens {
 
     /// The error that asks the person for what is missing. A person who was asked for all
     /// of it a moment ago is not sent again.
-    pub(crate) async fn consent_required(
-        &self, source: &ResourceRoute, scopes: &[String], options: &LoginOptions,
-    ) -> Error {
+    pub(crate) async fn consent_required(&self, connection: &str, scopes: &[String], options: &LoginOptions) -> Error {
         if let Principal::Account(_) = self.principal {
-            return self.state.needs_operator(&source.connection);
+            return self.state.needs_operator(connection);
         }
         if self.principal.is_absent() {
             return Error::new(ErrorKind::ConsentRequired, "the person must grant access (again)");
         }
-        let grant = match self.grant(&source.connection).await {
+        let grant = match self.grant(connection).await {
             Ok(grant) => grant,
             Err(error) => return error,
         };
@@ -346,7 +344,7 @@ impl UserTokens {
             return Error::new(ErrorKind::ConsentRequired, REFUSED_AGAIN);
         }
         let asked = grant.and_then(|grant| grant.consent.clone());
-        self.state.consent_required(&source.connection, scopes, options, asked.as_ref())
+        self.state.consent_required(connection, scopes, options, asked.as_ref())
     }
 
     /// For [`RequireLayer::connection`](crate::RequireLayer::connection).
@@ -355,8 +353,7 @@ impl UserTokens {
             ConnectionState::Connected => Ok(()),
             ConnectionState::SingleUse => Err(Error::no_such_connection("this connection is for one use")),
             ConnectionState::NotConnected | ConnectionState::NeedsConsent => {
-                let source = ResourceRoute::without_resource(connection);
-                Err(self.consent_required(&source, &[], &LoginOptions::default()).await)
+                Err(self.consent_required(connection, &[], &LoginOptions::default()).await)
             }
         }
     }
