@@ -17,8 +17,6 @@ use super::user_tokens::UserTokens;
 use crate::body::ApiBody;
 use crate::config::resources::parse;
 use crate::error::Error;
-#[cfg(doc)]
-use crate::error::ErrorKind;
 use crate::protocol::challenge::demand;
 use crate::protocol::{Demand, LoginOptions};
 use crate::provider::bearer;
@@ -40,7 +38,7 @@ const MOST_REDIRECTS: usize = 10;
 ///    an error.
 /// 3. After a 401 the token is refreshed once and the request sent once more. If the API refuses again, or answers
 ///    `insufficient_scope` (RFC 6750) or `insufficient_user_authentication` (RFC 9470), the error is
-///    [`ErrorKind::ConsentRequired`], which sends the user to the provider.
+///    [`ErrorKind::ConsentRequired`](crate::ErrorKind::ConsentRequired), which sends the user to the provider.
 /// 4. A call takes at most 30 seconds, with refreshes and redirects, until its response begins.
 ///
 /// Bodies are `Clone`, because a request may be sent twice, and `Default`, because a redirect may drop them. A

@@ -8,8 +8,6 @@ use super::api_client::ApiClient;
 use super::connection_status::ConnectionStatus;
 use super::user_tokens::UserTokens;
 use crate::error::Error;
-#[cfg(doc)]
-use crate::error::ErrorKind;
 use crate::secret::opaque;
 use crate::state::Runtime;
 use crate::tokens::{DisconnectOutcome, Principal};
@@ -45,9 +43,10 @@ pub struct BackgroundTokens(pub(crate) Arc<Runtime>);
 
 /// The tokens of one user, or of the shared account, without a request.
 ///
-/// If a grant is missing, disconnected or refused, the error is [`ErrorKind::ConsentRequired`]: no browser can be
-/// redirected, and the user is asked at their next visit. For the shared account it is
-/// [`ErrorKind::OperatorActionRequired`].
+/// If a grant is missing, disconnected or refused, the error is
+/// [`ErrorKind::ConsentRequired`](crate::ErrorKind::ConsentRequired): no browser can be redirected, and the user is asked at
+/// their next visit. For the shared account it is
+/// [`ErrorKind::OperatorActionRequired`](crate::ErrorKind::OperatorActionRequired).
 #[derive(Clone, Debug)]
 pub struct OwnerTokens(UserTokens);
 
@@ -71,7 +70,8 @@ impl OwnerTokens {
     ///
     /// # Errors
     ///
-    /// Those of [`UserTokens::access_token`], and [`ErrorKind::NoSuchConnection`] if grants end with their session.
+    /// Those of [`UserTokens::access_token`], and
+    /// [`ErrorKind::NoSuchConnection`](crate::ErrorKind::NoSuchConnection) if grants end with their session.
     pub async fn access_token(&self, url: &str) -> Result<AccessToken, Error> {
         self.0.access_token(url).await
     }
@@ -90,7 +90,8 @@ impl OwnerTokens {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NoSuchConnection`], also if grants end with their session, or [`ErrorKind::Unavailable`].
+    /// [`ErrorKind::NoSuchConnection`](crate::ErrorKind::NoSuchConnection), also if grants end with their session, or
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable).
     pub async fn connection_status(&self, connection: &str) -> Result<ConnectionStatus, Error> {
         self.0.connection_status(connection).await
     }
@@ -100,7 +101,8 @@ impl OwnerTokens {
     ///
     /// # Errors
     ///
-    /// Those of [`OwnerTokens::connection_status`], and [`ErrorKind::Unauthenticated`] for the shared account.
+    /// Those of [`OwnerTokens::connection_status`], and
+    /// [`ErrorKind::Unauthenticated`](crate::ErrorKind::Unauthenticated) for the shared account.
     pub async fn disconnect(&self, connection: &str) -> Result<DisconnectOutcome, Error> {
         self.0.disconnect(connection).await
     }

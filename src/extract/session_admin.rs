@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use crate::endpoints::user_sessions::{Ending, UserSession};
 use crate::error::Error;
-#[cfg(doc)]
-use crate::error::ErrorKind;
 use crate::secret::opaque;
 use crate::state::Runtime;
 
@@ -42,7 +40,8 @@ impl SessionAdmin {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NotInThisMode`] in stateless mode, [`ErrorKind::Unavailable`] while the store is unavailable.
+    /// [`ErrorKind::NotInThisMode`](crate::ErrorKind::NotInThisMode) in stateless mode,
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) while the store is unavailable.
     pub async fn sessions(&self, issuer: &str, subject: &str) -> Result<Vec<UserSession>, Error> {
         self.0.sessions_of((issuer, subject), None).await
     }
@@ -62,7 +61,8 @@ impl SessionAdmin {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unavailable`] while the store is unavailable: some sessions may last, so repeat the call.
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) while the store is unavailable: some sessions may last, so
+    /// repeat the call.
     pub async fn end_all_sessions(&self, issuer: &str, subject: &str) -> Result<(), Error> {
         self.0.end_sessions_of((issuer, subject), Ending::All, BY).await.map(drop)
     }
