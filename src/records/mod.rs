@@ -163,18 +163,11 @@ impl Records {
                 return Ok(Loaded::Unreadable);
             }
         };
-        match postcard::from_bytes(&opened.contents) {
-            Ok(value) => Ok(Loaded::Found(Box::new(Found {
-                value,
-                version,
-                // The sealed expiry decides: the one beside it is the database's to change.
-                expires_at: opened.expires_at,
-                outdated_seal: !opened.by_first_secret,
-                tags: record.tags,
-            }))),
-            // Sealed by us in this format, and not what is kept here: as good as broken.
-            Err(_) => Ok(Loaded::Absent(Some(version))),
-        }
+        // Sealed by us in this format, and not what is kept here: as good as broken.
+        let Ok(value) = postcard::from_bytes(&opened.contents) else { return Ok(Loaded::Absent(Some(version))) };
+        // The sealed expiry decides: the one beside it is the database's to change.
+        let (expires_at, outdated_seal) = (opened.expires_at, !opened.by_first_secret);
+        Ok(Loaded::Found(Box::new(Found { value, version, expires_at, outdated_seal, tags: record.tags })))
     }
 
     /// Writes at the expected version; `None` when somebody else was first.

@@ -114,10 +114,8 @@ impl GrantCookie {
             Err(SealError::UnknownKey | SealError::NewerFormat) => return Err(Unreadable),
         };
         let grant = postcard::from_bytes::<GrantPayload>(&opened.contents).ok();
-        let Some(grant) = grant.map(|grant| Arc::new(grant.grant(&key.grant_key))) else { return Ok(None) };
-        if !self.counts(opened.expires_at, &grant, now) {
-            return Ok(None);
-        }
+        let grant = grant.map(|grant| Arc::new(grant.grant(&key.grant_key)));
+        let Some(grant) = grant.filter(|grant| self.counts(opened.expires_at, grant, now)) else { return Ok(None) };
         if opened.by_first_secret {
             let known = (key.grant_key.row.key, opened.expires_at, Arc::clone(&grant));
             runtime.opened_grants.put(text.parts(), known);
