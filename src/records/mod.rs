@@ -263,8 +263,7 @@ impl Records {
         if let Some(own) = &self.own_index {
             return Ok(own.clone());
         }
-        let key = self.key(INDEX_KEY);
-        let row = RecordKey { purpose: Purpose::BlindIndexKey, key, owner: Vec::new() };
+        let row = self.own_row(INDEX_KEY);
         // A process that loses a write reads what the winner wrote: a store that never has it keeps no contract.
         for _ in 0..8 {
             let (known, now) = (self.known_index(), self.clock.reading());
@@ -299,7 +298,7 @@ impl Records {
 
     /// Begins anew where the index key cannot be read: what was named by it is never found again. Says whether it did so.
     pub(crate) async fn reset_index(&self) -> Result<bool, StoreError> {
-        let row = RecordKey { purpose: Purpose::BlindIndexKey, key: self.key(INDEX_KEY), owner: Vec::new() };
+        let row = self.own_row(INDEX_KEY);
         // Before the look: what is written meanwhile stays.
         let version = self.version(row.key).await?;
         let is_lost = self.own_index.is_none() && matches!(self.load::<[u8; 32]>(&row).await?, Loaded::Unreadable);
@@ -308,20 +307,20 @@ impl Records {
         Ok(is_reset)
     }
 
-    /// The key of a row that each application of a store has one of.
-    fn key(&self, of: &str) -> Key {
-        Key(self.keys.name(of.as_bytes()))
+    /// A row that each application of a store has one of.
+    fn own_row(&self, of: &str) -> RecordKey {
+        let key = Key(self.keys.name(of.as_bytes()));
+        RecordKey { purpose: Purpose::BlindIndexKey, key, owner: Vec::new() }
     }
 
     /// Whether the store answers, the secrets open what it holds, and it takes writes: where the last one failed, one
     /// more is made, so that a process to which no request comes finds out that they work again.
     pub(crate) async fn probe(&self) -> Result<(), StoreError> {
         self.index().await?;
-        self.version(self.key(INDEX_KEY)).await?;
+        self.version(self.own_row(INDEX_KEY).key).await?;
         if self.write_failed.load(Ordering::Relaxed) {
-            let key = self.key(WRITE_PROBE);
-            let row = RecordKey { purpose: Purpose::BlindIndexKey, key, owner: Vec::new() };
-            let version = self.version(key).await?;
+            let row = self.own_row(WRITE_PROBE);
+            let version = self.version(row.key).await?;
             self.swap(&row, version, &(), self.clock.now(), Vec::new()).await?;
         }
         Ok(())
@@ -331,8 +330,7 @@ impl Records {
     /// False where one of these has another outcome.
     pub(crate) async fn try_out(&self) -> Result<bool, StoreError> {
         self.index().await?;
-        let key = self.key(&self.random.token());
-        let row = RecordKey { purpose: Purpose::BlindIndexKey, key, owner: Vec::new() };
+        let row = self.own_row(&self.random.token());
         let until = self.clock.now().saturating_add(Duration::from_secs(60));
         let first = self.swap(&row, None, &1_u8, until, Vec::new()).await?;
         let is_read = match self.load::<u8>(&row).await? {
@@ -341,7 +339,7 @@ impl Records {
         };
         let second = self.swap(&row, first, &2_u8, until, Vec::new()).await?;
         let over = self.swap(&row, first, &3_u8, until, Vec::new()).await?;
-        let is_deleted = self.delete(key, None).await?;
+        let is_deleted = self.delete(row.key, None).await?;
         Ok(is_read && second.is_some() && over.is_none() && is_deleted)
     }
 
