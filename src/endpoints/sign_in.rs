@@ -294,11 +294,9 @@ impl SignIn<'_> {
             let cookie = SessionCookie::new(id.bytes(), record);
             let session = Arc::new(Session::carried(cookie, runtime.session_row(id), runtime.now()));
             let place = runtime.place_of(&Principal::Session(session), self.login, context.jar()).await?;
-            let mut grant = self.new_grant(&place);
+            let grant = self.new_grant(&place);
             let (former, version) = if record.home.is_some() { place.newest().await? } else { (None, None) };
-            if let Some(former) = &former {
-                grant = grant.consented_again(former);
-            }
+            let grant = grant.consented_again(former.as_deref());
             if runtime.settings.revalidate_every.is_some() && grant.refresh_token.is_none() {
                 return Err(LoginError::NoRefreshToken);
             }

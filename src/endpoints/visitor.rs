@@ -97,10 +97,9 @@ pub(crate) async fn finish(issued: &Issued<'_>, name: [u8; 32], before: Option<V
     let mut replaced = None;
     if let Some(former) = former {
         let former = runtime.place_of(&Principal::Visitor(former), connection, context.jar()).await?;
-        if let Some(newest) = former.newest().await?.0 {
-            let owner = place.owner.clone();
-            grant = grant.consented_again(&Grant { owner, ..Grant::clone(&newest) });
-        }
+        let newest = former.newest().await?.0;
+        let newest = newest.map(|newest| Grant { owner: place.owner.clone(), ..Grant::clone(&newest) });
+        grant = grant.consented_again(newest.as_ref());
         replaced = Some(former);
     }
     place.fits(&grant, replaced.as_ref()).map_err(LoginError::TooLargeToCarry)?;

@@ -313,10 +313,11 @@ impl Grant {
             && self.token_sets.iter().any(|set| set.lives(now))
     }
 
-    /// The grant after a new consent, which replaces `former`. Where it brought no refresh token, the one that lies there
-    /// stays, if it is the same account's and good, with the lease under which it may be spent at this moment.
+    /// The grant after a new consent, which replaces `former`, if there is one. Where it brought no refresh token, the one that
+    /// lies there stays, if it is the same account's and good, with the lease under which it may be spent at this moment.
     #[must_use]
-    pub(crate) fn consented_again(mut self, former: &Self) -> Self {
+    pub(crate) fn consented_again(mut self, former: Option<&Self>) -> Self {
+        let Some(former) = former else { return self };
         self.generation = former.generation + 1;
         (self.replaces, self.refused_at) = (true, former.refused_at);
         let account =
@@ -500,16 +501,16 @@ mod tests {
     fn a_consent_without_a_refresh_token_keeps_the_one_that_is_there() {
         let lease = Lease { holder: [9; 16], until: NOW };
         let first = Grant { lease: Some(lease), generation: 7, ..consented(Some("rt"), "at1", &["a"]) };
-        let kept = consented(None, "at2", &["a"]).consented_again(&first);
+        let kept = consented(None, "at2", &["a"]).consented_again(Some(&first));
         assert_eq!(
             (&kept.refresh_token, &kept.lease, &kept.original),
             (&first.refresh_token, &first.lease, &first.original)
         );
         assert_eq!((kept.generation, kept.refreshes()), (8, first.refreshes()), "it is no refresh");
         assert_eq!(kept.token_sets[0].access_token, "at2".into());
-        let again = consented(None, "at3", &["a"]).consented_again(&kept);
+        let again = consented(None, "at3", &["a"]).consented_again(Some(&kept));
         assert_eq!((again.generation, again.refreshes(), &again.refresh_token), (9, 7, &first.refresh_token));
-        let newer = consented(Some("rt2"), "at4", &["a"]).consented_again(&again);
+        let newer = consented(Some("rt2"), "at4", &["a"]).consented_again(Some(&again));
         assert_eq!((newer.generation, newer.refreshes(), newer.earlier), (10, 10, None), "a new one counts");
         assert_eq!((newer.refresh_token, newer.lease), (Some("rt2".into()), None));
     }
@@ -531,7 +532,7 @@ mod tests {
         for (index, edit) in others.iter().enumerate() {
             let mut former = Grant { generation: 7, ..consented(Some("rt"), "at1", &["a"]) };
             edit(&mut former);
-            let next = consented(None, "at2", &["a"]).consented_again(&former);
+            let next = consented(None, "at2", &["a"]).consented_again(Some(&former));
             assert_eq!((next.refresh_token, next.lease, next.earlier), (None, None, None), "{index}");
             assert_eq!(next.generation, 8, "{index}: a refresh that is under way finds a newer generation");
         }
@@ -541,14 +542,14 @@ mod tests {
     fn scopes_beyond_the_refresh_token_lapse() {
         let first = consented(Some("rt"), "at1", &["a", "b"]);
         let lapsing = |grant: &Grant| grant.earlier.as_ref().map(|earlier| earlier.lapsing.clone());
-        let wider = consented(None, "at2", &["openid", "a", "c"]).consented_again(&first);
+        let wider = consented(None, "at2", &["openid", "a", "c"]).consented_again(Some(&first));
         assert_eq!(lapsing(&wider), Some(texts(&["c"])), "providers need not name openid");
         let covers =
             |seconds| wider.covers_scopes(None, &texts(&["c"]), NOW.saturating_add(Duration::from_secs(seconds)));
         assert_eq!([covers(59), covers(60)], [true, false], "with its access token");
         // A consent to less takes nothing from the refresh token.
-        let less = consented(None, "at2", &["a"]).consented_again(&first);
-        let same = consented(None, "at3", &["a", "b"]).consented_again(&less);
+        let less = consented(None, "at2", &["a"]).consented_again(Some(&first));
+        let same = consented(None, "at3", &["a", "b"]).consented_again(Some(&less));
         assert_eq!(lapsing(&same), Some(Vec::new()));
     }
 
@@ -556,7 +557,7 @@ mod tests {
     #[test]
     fn a_refresh_keeps_the_access_token_of_a_newer_consent() {
         let first = consented(Some("rt"), "at1", &["a"]);
-        let kept = consented(None, "at2", &["a"]).consented_again(&first);
+        let kept = consented(None, "at2", &["a"]).consented_again(Some(&first));
         let next = kept.refreshed(&response("at3", Some("rt2")), None, NOW, &first, None);
         assert_eq!(next.token_sets[0].access_token, "at2".into());
         assert_eq!((next.refresh_token.clone(), next.refreshes()), (Some("rt2".into()), 2));
@@ -579,7 +580,7 @@ mod tests {
     fn a_refresh_token_that_is_refused_leaves_a_newer_access_token() {
         let first = consented(Some("rt"), "at1", &["a"]);
         assert!(!first.outlives_refresh_token(NOW));
-        let kept = consented(None, "at2", &["a"]).consented_again(&first);
+        let kept = consented(None, "at2", &["a"]).consented_again(Some(&first));
         let ends = NOW.saturating_add(Duration::from_secs(60));
         assert_eq!([NOW, ends].map(|now| kept.outlives_refresh_token(now)), [true, false]);
         let lease = Some(Lease { holder: [9; 16], until: ends });
@@ -591,7 +592,7 @@ mod tests {
     #[test]
     fn a_refresh_asks_for_fewer_scopes_where_fewer_were_granted() {
         let first = consented(Some("rt"), "at1", &["openid", "a", "b"]);
-        let narrowed = |scopes: &[&str]| consented(None, "at2", scopes).consented_again(&first).narrowed();
+        let narrowed = |scopes: &[&str]| consented(None, "at2", scopes).consented_again(Some(&first)).narrowed();
         assert_eq!(first.narrowed(), texts(&[]));
         assert_eq!(narrowed(&["openid", "a", "b"]), texts(&[]), "everything is asked for by asking for nothing");
         assert_eq!(narrowed(&["a"]), texts(&["openid", "a"]), "providers need not name openid");
@@ -603,18 +604,18 @@ mod tests {
         let c = texts(&["c"]);
         let ends = NOW.saturating_add(Duration::from_secs(60));
         let first = consented(Some("rt"), "at1", &["a"]);
-        let wider = consented(None, "at2", &["a", "c"]).consented_again(&first);
+        let wider = consented(None, "at2", &["a", "c"]).consented_again(Some(&first));
         assert_eq!([NOW, ends].map(|now| wider.needs_prompt(&c, now)), [false, true]);
         assert!(!wider.needs_prompt(&texts(&["a"]), ends) && !first.needs_prompt(&c, ends));
         let prompted = |prompted| {
             let consent = Consent { at: NOW, scopes: c.clone(), acr_values: vec![], max_age: None, prompted };
             Grant { consent: Some(consent), ..consented(None, "at3", &["a", "c"]) }
         };
-        let again = prompted(false).consented_again(&wider);
+        let again = prompted(false).consented_again(Some(&wider));
         assert!(again.needs_prompt(&c, ends), "nobody was prompted");
-        let asked = prompted(true).consented_again(&again);
+        let asked = prompted(true).consented_again(Some(&again));
         assert!(!asked.needs_prompt(&c, ends));
-        assert!(!prompted(false).consented_again(&asked).needs_prompt(&c, ends), "it is remembered");
+        assert!(!prompted(false).consented_again(Some(&asked)).needs_prompt(&c, ends), "it is remembered");
     }
 
     #[test]

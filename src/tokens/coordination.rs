@@ -100,10 +100,7 @@ impl GrantRef {
             // A refresh that is under way for the old grant finds a newer generation, and adopts it. What the person grants
             // anew replaces what cannot be read here, too: their newest word counts.
             let (newest, version) = self.newest().await?;
-            let grant = match &newest {
-                Some(newest) => grant.clone().consented_again(newest),
-                None => grant.clone(),
-            };
+            let grant = grant.clone().consented_again(newest.as_deref());
             if runtime.records.swap(&self.row, version, &grant, until, Vec::new()).await?.is_some() {
                 let grant = Arc::new(grant);
                 self.carry(&grant);
