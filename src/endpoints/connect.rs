@@ -19,6 +19,7 @@ use crate::error::redirect;
 use crate::events::EventCode;
 use crate::protocol::token::scopes;
 use crate::protocol::{Decision, IdToken, LoginOptions, Target};
+use crate::provider::ProviderId;
 use crate::sessions::{Profile, Session, SessionId, SessionPayload};
 use crate::state::Runtime;
 use crate::tokens::locate::is_another;
@@ -80,13 +81,20 @@ impl ConnectRequest {
     fn try_again(&self) -> Response<Bytes> {
         page::try_again("Access cannot be granted at the moment.", &self.here)
     }
+
+    /// The request to the provider at which this is granted, with this intent.
+    fn attempt(self, runtime: &Runtime, at: ProviderId, intent: Intent, own: bool) -> AuthorizationAttempt {
+        let Self { destination, options, here: again, .. } = self;
+        let provider = Arc::clone(runtime.providers.get(at));
+        AuthorizationAttempt { provider, destination, options, intent, own, again }
+    }
 }
 
 const NO_SUCH_SCOPE: &str = "This access cannot be requested here.";
 
 pub(crate) async fn start(context: &EndpointContext) -> EndpointAnswer {
     let runtime = &context.runtime;
-    let request = ConnectRequest::parse(context)?;
+    let mut request = ConnectRequest::parse(context)?;
     let signed_in = context.signed_in().await;
     let session = signed_in.as_ref().ok().and_then(|session| session.as_deref());
     let key = urls::proof_key(session, context.visitor());
@@ -106,12 +114,9 @@ pub(crate) async fn start(context: &EndpointContext) -> EndpointAnswer {
     Ok(match (signed_in, visitors) {
         (Ok(Some(session)), _) => start_for(context, request, &session, own).await?,
         (Ok(None), Some(connection)) => {
-            let away = request.try_again();
-            let ConnectRequest { destination, options, more, here: again, .. } = request;
-            let provider = Arc::clone(runtime.providers.get(connection.provider));
-            let intent = Intent::Login { replaces: None };
-            let ask = AuthorizationAttempt { provider, destination, options, intent, own, again };
-            visitor::start(context, connection, ask, &more).await.unwrap_or(away)
+            let intent = visitor::intent(context, connection, &mut request.options, &request.more).await;
+            let intent = intent.map_err(|_| request.try_again())?;
+            request.attempt(runtime, connection.provider, intent, own).begin(context).await
         }
         // First the person, then what they grant.
         (Ok(None), None) => match runtime.settings.destination(&request.here) {
@@ -144,15 +149,13 @@ async fn start_for(
     let (granted, options) = (granted.as_deref(), &mut request.options);
     let more_scopes = login::scopes_besides(runtime, connection, granted, (&connection.scopes, more), options);
     let usage = if once { KeepFor::OneRequest } else { kept_for(runtime) };
-    let provider = Arc::clone(runtime.providers.get(connection.provider));
     let begun = context.session_of(session.id, session.user()).await.map_err(|_| request.try_again())?;
     let sids = begun.map(|begun| begun.sids).unwrap_or_default();
     let signed_in =
         Box::new(SessionPayload { sids, acr: None, roles: Box::default(), ..SessionPayload::clone(session) });
-    let (session, connection) = (session.id.bytes(), connection.name.clone());
-    let intent = Intent::Connect { session, connection, more_scopes, usage, signed_in };
-    let ConnectRequest { destination, options, here: again, .. } = request;
-    Ok(AuthorizationAttempt { provider, destination, options, intent, own, again }.begin(context).await)
+    let (session, name) = (session.id.bytes(), connection.name.clone());
+    let intent = Intent::Connect { session, connection: name, more_scopes, usage, signed_in };
+    Ok(request.attempt(runtime, connection.provider, intent, own).begin(context).await)
 }
 
 /// The session in which a connection was started, if it still is the browser's; `None` for a login, for the account of

@@ -8,11 +8,8 @@
 //! 2. A visitor's grant never answers for a person, nor a person's for a visitor; signing in hands nothing over.
 //! 3. Nobody is known by it. An ID token counts where `openid` was asked for, and then it must hold.
 
-use bytes::Bytes;
-use http::Response;
-
 use super::context::EndpointContext;
-use super::login::{self, AuthorizationAttempt};
+use super::login;
 use super::login_error::{LoginAnswer, LoginError};
 use super::pending::{Intent, PendingCookies, PendingLogin};
 use super::sign_in::Issued;
@@ -21,6 +18,7 @@ use crate::config::CheckedConnection;
 use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
 use crate::events::EventCode;
+use crate::protocol::LoginOptions;
 use crate::records::{BlindIndexKey, Grant};
 use crate::sessions::{COOKIE, Visitor};
 use crate::store::StoreError;
@@ -55,10 +53,10 @@ fn renamed(
     }
 }
 
-/// Sends a visitor to the provider, `asked` for more scopes than always.
-pub(crate) async fn start(
-    context: &EndpointContext, connection: &CheckedConnection, mut ask: AuthorizationAttempt, more: &[String],
-) -> Result<Response<Bytes>, StoreError> {
+/// The intent with which a visitor goes to the provider, who is asked for `more` scopes than always.
+pub(crate) async fn intent(
+    context: &EndpointContext, connection: &CheckedConnection, options: &mut LoginOptions, more: &[String],
+) -> Result<Intent, StoreError> {
     let (runtime, present) = (&context.runtime, context.visitor());
     let before = present.map(Visitor::bytes);
     let visitor = becoming(context).filter(|name| Some(*name) != before).min();
@@ -69,10 +67,8 @@ pub(crate) async fn start(
         None => None,
     };
     let (granted, always) = (granted.as_deref(), connection.visitor_scopes());
-    let more_scopes = login::scopes_besides(runtime, connection, granted, (&always, more), &mut ask.options);
-    let connection = connection.name.clone();
-    ask.intent = Intent::Visitor { visitor, before, connection, more_scopes };
-    Ok(ask.begin(context).await)
+    let more_scopes = login::scopes_besides(runtime, connection, granted, (&always, more), options);
+    Ok(Intent::Visitor { visitor, before, connection: connection.name.clone(), more_scopes })
 }
 
 /// Keeps what a visitor granted, for the browser in which they began.
