@@ -133,8 +133,7 @@ async fn start_for(
 ) -> EndpointAnswer {
     let (runtime, more) = (&context.runtime, &request.more);
     let principal = Principal::granted_by(session, &runtime.mode);
-    let connections = runtime.connections_of(&principal);
-    let connection = connections.and_then(|connections| connections.named(&request.name));
+    let connection = runtime.connection_of(&principal, &request.name);
     let connection = connection.filter(|connection| more.iter().all(|scope| connection.knows(scope)));
     let connection = connection.ok_or_else(|| page::bad_request(NO_SUCH_SCOPE))?;
     let once = request.once || connection.single_use;

@@ -59,9 +59,7 @@ async fn disconnect_named(
         (None, Some(visitor)) if of_visitors(runtime, name).is_some() => Principal::Visitor(visitor),
         (None, _) => return Ok(None),
     };
-    let connections = runtime.connections_of(&principal);
-    let connection = connections.and_then(|connections| connections.named(name));
-    let Some(connection) = connection else { return Ok(None) };
+    let Some(connection) = runtime.connection_of(&principal, name) else { return Ok(None) };
     let place = runtime.place_of(&principal, connection, context.jar()).await?;
     disconnect(place).await.map(Some)
 }

@@ -108,8 +108,7 @@ impl SingleUseToken {
     /// revoked expire.
     pub async fn revoke(self) {
         let Self { runtime, principal, record, .. } = self;
-        let connections = runtime.connections_of(&principal);
-        let Some(connection) = connections.and_then(|all| all.named(&record.connection)) else { return };
+        let Some(connection) = runtime.connection_of(&principal, &record.connection) else { return };
         let provider = Arc::clone(runtime.providers.get(connection.provider));
         // In a task of its own: a browser that goes away does not keep it alive.
         let revoking = runtime

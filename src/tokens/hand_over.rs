@@ -25,7 +25,7 @@ impl VisitorGrants<'_> {
     pub(crate) async fn claim(&self, session: &Arc<Session>) -> Result<Vec<String>, StoreError> {
         let (to, mut claimed) = (Principal::Session(Arc::clone(session)), Vec::new());
         for (connection, place) in self.places().await? {
-            let theirs = self.runtime.connections_of(&to).and_then(|all| all.named(&connection.name));
+            let theirs = self.runtime.connection_of(&to, &connection.name);
             let theirs = theirs.filter(|theirs| theirs.provider == connection.provider);
             let Some(theirs) = theirs else { continue };
             let own = self.runtime.place_of(&to, theirs, self.jar).await?;

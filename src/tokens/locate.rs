@@ -211,6 +211,11 @@ impl Runtime {
         Ok(GrantRef { runtime: Arc::clone(self), grant_key, jar })
     }
 
+    /// The connection of this name, where a holder may be granted it.
+    pub(crate) fn connection_of(&self, principal: &Principal, name: &str) -> Option<&CheckedConnection> {
+        self.connections_of(principal)?.named(name)
+    }
+
     /// What a holder may be granted.
     pub(crate) fn connections_of(&self, principal: &Principal) -> Option<&CheckedConnections> {
         Some(self.settings.connections(principal.provider(self)?.relying_party.id))
