@@ -42,13 +42,12 @@ pub(crate) type RefreshReceiver = watch::Receiver<Option<RefreshOutcome>>;
 pub(crate) enum RefreshOutcome {
     /// There is a grant to look at.
     Grant(Arc<Grant>),
+    /// Somebody must grant (again).
     Consent,
     /// The provider refused the application or what it asked for, and not the grant. Where it was about one resource
     /// indicator, that says nothing about others.
-    Refused {
-        only: Option<String>,
-        reason: Arc<str>,
-    },
+    Refused { only: Option<String>, reason: Arc<str> },
+    /// There is no token now, and there may be one later.
     Unavailable(RetryLater),
 }
 

@@ -153,18 +153,21 @@ pub(crate) enum Usability {
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Input<V, T> {
+    /// The row as it was read.
     Read(Option<RowView<V, T>>),
     /// The new version; `None`: somebody else was first.
     Swapped(Option<V>),
     /// What the store was asked for may have happened or not.
     StoreFailed,
     /// Whether it was the whole time; the row may have changed before.
-    Waited {
-        whole: bool,
-    },
+    Waited { whole: bool },
+    /// Whether the provider's keys are here.
     Ready(bool),
+    /// The provider's reply to the refresh token.
     Answered(ProviderReply),
+    /// Whether the response may be used.
     Verified(Result<(), EndReason>),
+    /// It is time for another attempt to write.
     Paused,
 }
 
@@ -232,35 +235,37 @@ pub(crate) enum Conclusion {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum RefreshState<V> {
+    /// The row is read.
     Reading(ReadContext<V>),
-    Waiting {
-        version: V,
-        /// How often a lease whose deadline is past was seen unchanged.
-        watched: Option<u8>,
-    },
+    /// Somebody else has the lease. `watched` says how often one whose deadline is past was seen unchanged.
+    Waiting { version: V, watched: Option<u8> },
+    /// The provider's keys are fetched.
     Readying,
+    /// The lease is taken.
     Leasing,
-    Asking {
-        again: bool,
-    },
+    /// The refresh token is spent, `again` after a response that was lost.
+    Asking { again: bool },
+    /// The response is verified.
     Verifying,
+    /// The next generation is written.
     Writing,
+    /// The lease is given up.
     Releasing,
+    /// The grant becomes a tombstone.
     Ending(EndReason),
     /// The refresh token ends, and what a newer consent brought stays.
     Stripping(EndReason),
+    /// The conclusion is known.
     Finished,
 }
 
 /// What is known before the row is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ReadContext<V> {
+    /// Nothing is known of the row.
     First,
     /// It was at this version, under a lease whose deadline is past, so many times `RENEW` ago.
-    Watched {
-        version: V,
-        times: u8,
-    },
+    Watched { version: V, times: u8 },
     /// Our lease may be written or not.
     Doubtful,
 }
