@@ -37,6 +37,9 @@ pub(crate) struct InFlight {
 /// Receives the outcome of a refresh that is under way.
 pub(crate) type RefreshReceiver = watch::Receiver<Option<RefreshOutcome>>;
 
+/// Sends the outcome of a refresh to those who wait for it.
+pub(crate) type RefreshSender = watch::Sender<Option<RefreshOutcome>>;
+
 /// The outcome of a refresh, for each request that waited.
 #[derive(Clone)]
 pub(crate) enum RefreshOutcome {
@@ -56,7 +59,7 @@ pub(crate) enum Join {
     /// Wait for the outcome of the refresh that is under way. That of one which failed less than `PAUSE` ago is there already.
     Follow(RefreshReceiver),
     /// None is under way: the caller refreshes, and sends the outcome.
-    Lead(watch::Sender<Option<RefreshOutcome>>, RefreshReceiver),
+    Lead(RefreshSender, RefreshReceiver),
 }
 
 impl InFlight {
@@ -87,9 +90,7 @@ impl InFlight {
 
     /// A turn at the store, for a refresh whose outcome goes to `sender`. `None`: it stood in line until nobody waited for it
     /// any more, and is off the list.
-    pub(crate) async fn turn(
-        &self, key: Key, sender: &watch::Sender<Option<RefreshOutcome>>,
-    ) -> Option<OwnedSemaphorePermit> {
+    pub(crate) async fn turn(&self, key: Key, sender: &RefreshSender) -> Option<OwnedSemaphorePermit> {
         if let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() {
             return Some(turn);
         }
@@ -185,7 +186,7 @@ mod tests {
         }
     }
 
-    fn lead(in_flight: &InFlight, number: u64) -> (watch::Sender<Option<RefreshOutcome>>, RefreshReceiver) {
+    fn lead(in_flight: &InFlight, number: u64) -> (RefreshSender, RefreshReceiver) {
         match in_flight.join(key(number), None, NOW) {
             Join::Lead(sender, receiver) => (sender, receiver),
             Join::Follow(_) => panic!("{number} is not under way"),
