@@ -1,14 +1,16 @@
 //! The response future of the layer's services, and the headers that it adds.
 
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, Entry, HeaderName, SET_COOKIE, VARY};
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
+use tower::Service;
 
 use crate::cookie;
 use crate::extract::request::Head;
@@ -71,6 +73,31 @@ impl<F, R, E> ResponseFuture<F, R, E> {
     pub(super) fn answered(answer: Response<Bytes>) -> Self {
         Self { way: Way::Answered { answer: Some(answer) } }
     }
+
+    /// Calls the inner service with the request that is prepared first, or answers in its place. It is kept out of what every
+    /// request runs.
+    #[inline(never)]
+    pub(super) fn after<S, B>(
+        inner: &mut S,
+        prepared: impl Future<Output = Result<(Request<B>, Option<Finish>), Response<R>>> + Send + 'static,
+    ) -> Self
+    where
+        S: Service<Request<B>, Response = Response<R>, Error = E, Future = F> + Clone + Send + 'static,
+        F: Future<Output = Result<Response<R>, E>> + Send + 'static,
+        B: Send + 'static,
+        R: From<Bytes> + 'static,
+    {
+        // The service that was polled ready is the one to call.
+        let ready = inner.clone();
+        let mut ready = mem::replace(inner, ready);
+        Self::boxed(async move {
+            let (request, finish) = match prepared.await {
+                Ok(prepared) => prepared,
+                Err(answer) => return Ok(answer),
+            };
+            Self { way: Way::Passed { inner: ready.call(request), finish } }.await
+        })
+    }
 }
 
 impl<F, R, E> Future for ResponseFuture<F, R, E>
@@ -130,6 +157,7 @@ impl Finish {
         if ours {
             forbid_sharing(headers);
         }
+        // Responses have few headers: looking at each is quicker than a look-up.
         if self.private || headers.keys().any(|name| *name == SET_COOKIE) {
             keep_private(headers);
         }
@@ -149,7 +177,6 @@ impl Finish {
     }
 }
 
-/// Responses have few headers: looking at each is quicker than a look-up.
 /// An answer with a cookie of ours is for its browser alone, whatever the handler said that caches may do: it cannot know
 /// when a session is sealed anew. Some caches have a header of their own (RFC 9213), which counts more for them.
 #[cold]

@@ -1,7 +1,6 @@
 //! Route layers that require a signed-in user, an admin, or a condition.
 
 use std::borrow::Cow;
-use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -208,17 +207,10 @@ where
         let checked = RequestState::of(request.extensions()).and_then(|state| self.require.check(state));
         match checked {
             Ok(None) => ResponseFuture::passed(self.inner.call(request)),
-            Ok(Some((tokens, name))) => {
-                // The service that was polled ready is the one to call.
-                let ready = self.inner.clone();
-                let mut ready = mem::replace(&mut self.inner, ready);
-                ResponseFuture::boxed(async move {
-                    match tokens.require_connection(&name).await {
-                        Ok(()) => ready.call(request).await,
-                        Err(error) => Ok(error.into_response()),
-                    }
-                })
-            }
+            Ok(Some((tokens, name))) => ResponseFuture::after(&mut self.inner, async move {
+                let required = tokens.require_connection(&name).await;
+                required.map(|()| (request, None)).map_err(Error::into_response)
+            }),
             Err(error) => ResponseFuture::answered(error.into_response()),
         }
     }

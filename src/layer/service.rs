@@ -1,6 +1,5 @@
 //! The service of the layer: it routes a request, loads its session, and calls the inner service.
 
-use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -113,7 +112,7 @@ where
             }
             Some((asked, now)) => {
                 let asked = ask_first(Arc::clone(runtime), request, (head, own), (asked, now));
-                return self.call_after(asked);
+                return ResponseFuture::after(&mut self.inner, asked);
             }
         };
         let jar = jar(runtime, session.as_ref(), own, &head, now);
@@ -152,37 +151,13 @@ impl<S> Oidc<S> {
             }
             BearerRequest::Unknown(token) => {
                 let runtime = Arc::clone(runtime);
-                self.call_after(async move {
+                ResponseFuture::after(&mut self.inner, async move {
                     let session = bearer::accept(&runtime, &token).await.map_err(Error::into_response)?;
                     RequestState::insert_bearer(runtime, session, &mut request);
-                    Ok((request, Finish::of_token()))
+                    Ok((request, Some(Finish::of_token())))
                 })
             }
         }
-    }
-
-    /// Calls the inner service with the request that is prepared first, or answers in its place. It is kept out of what every
-    /// request runs.
-    #[inline(never)]
-    fn call_after<B, R>(
-        &mut self, prepared: impl Future<Output = Result<(Request<B>, Finish), Response<R>>> + Send + 'static,
-    ) -> ResponseFuture<S::Future, R, S::Error>
-    where
-        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
-        B: Send + 'static,
-        R: From<Bytes> + 'static,
-    {
-        // The service that was polled ready is the one to call.
-        let ready = self.inner.clone();
-        let mut ready = mem::replace(&mut self.inner, ready);
-        ResponseFuture::boxed(async move {
-            let (request, finish) = match prepared.await {
-                Ok(prepared) => prepared,
-                Err(answer) => return Ok(answer),
-            };
-            ResponseFuture::finished(ready.call(request), finish).await
-        })
     }
 }
 
@@ -190,7 +165,7 @@ impl<S> Oidc<S> {
 async fn ask_first<B, R: From<Bytes>>(
     runtime: Arc<Runtime>, mut request: Request<B>, (head, own): (Head, Option<AppCookies>),
     (asked, now): (SessionLookup, Timestamp),
-) -> Result<(Request<B>, Finish), Response<R>> {
+) -> Result<(Request<B>, Option<Finish>), Response<R>> {
     let settled = runtime.sessions.settled(asked, now).await;
     let session = settled.map_err(|error| {
         let mut answer = Error::from(error).into_response();
@@ -204,7 +179,7 @@ async fn ask_first<B, R: From<Bytes>>(
     let session = session.filter(|session| jar.shows_claims(session));
     let finish = Finish::of(session.as_ref(), &jar, &head);
     RequestState::insert(runtime, session, jar, head, &mut request);
-    Ok((request, finish))
+    Ok((request, Some(finish)))
 }
 
 /// The refusal of a request that may change something, or opens a WebSocket, and comes from a page that may not.
