@@ -78,10 +78,8 @@ pub(crate) async fn finish(issued: &Issued<'_>, name: [u8; 32], before: Option<V
     let index = runtime.records.index().await?;
     let (former, visitor) = renamed(context, &index, name, before).ok_or(LoginError::SessionOver)?;
     // One that nobody asked for says nothing.
-    let facts = match issued.scopes.iter().any(|scope| scope == "openid") {
-        true => Some(issued.id_token().await?.facts),
-        false => None,
-    };
+    let is_asked = issued.scopes.iter().any(|scope| scope == "openid");
+    let facts = if is_asked { Some(issued.id_token().await?.facts) } else { None };
     let granted_by = |visitor| VisitorGrants { runtime, visitor, jar: context.jar() };
     let (former, visitor) = match former.filter(|former| *former != visitor) {
         Some(former) if granted_by(former).can_rename().await? => (Some(former), visitor),

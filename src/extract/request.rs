@@ -209,10 +209,8 @@ impl RequestState {
     pub(crate) fn may_disconnect(&self) -> Result<(), Error> {
         let Some(account) = self.runtime.mode.account() else { return Ok(()) };
         self.require_admin()?;
-        match account.is_granted_by_hand() {
-            true => Ok(()),
-            false => Err(Error::forbidden("the account stands in the configuration: it is not disconnected here")),
-        }
+        let configured = "the account stands in the configuration: it is not disconnected here";
+        account.is_granted_by_hand().then_some(()).ok_or_else(|| Error::forbidden(configured))
     }
 
     /// This page, to come back to; the public URL where it was not asked for safely.

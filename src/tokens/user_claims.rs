@@ -185,10 +185,7 @@ pub(crate) async fn adopt_refreshed(
         }
     };
     // A request may wait for the claims, and for nothing else. A store that is away was reported.
-    match revalidates {
-        true => adopted.await,
-        false => drop(place.runtime.tasks.spawn(adopted)),
-    }
+    if revalidates { adopted.await } else { drop(place.runtime.tasks.spawn(adopted)) }
 }
 
 /// An ID token that came after the login: a logout may name its `sid`, and it is the hint of our own.
