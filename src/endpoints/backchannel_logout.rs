@@ -27,13 +27,10 @@ use crate::clock::Timestamp;
 use crate::error::RETRY_AFTER_SECONDS;
 use crate::events::EventCode;
 use crate::html::response;
-use crate::protocol::jws::claimed_issuer;
-use crate::protocol::{LEEWAY, LogoutEffect, LogoutTarget};
+use crate::protocol::{LEEWAY, LogoutEffect, LogoutTarget, jws};
 use crate::provider::cause;
 use crate::records::{Loaded, Purpose, RecordKey};
-use crate::sessions::provider_logout::note;
-use crate::sessions::session_row::UNREADABLE;
-use crate::sessions::{SessionPayload, SessionRecord};
+use crate::sessions::{SessionPayload, SessionRecord, provider_logout, session_row};
 use crate::state::Runtime;
 use crate::store::{Key, StoreError};
 
@@ -82,7 +79,7 @@ fn token(headers: &HeaderMap, body: &[u8]) -> Result<String, &'static str> {
 }
 
 async fn receive(runtime: Arc<Runtime>, token: String) -> Result<(), LogoutError> {
-    let claimed = claimed_issuer(&token);
+    let claimed = jws::claimed_issuer(&token);
     // The token only says whose keys to try: those decide whose it is.
     let provider = claimed
         .and_then(|issuer| runtime.providers.of_issuer(&issuer))
@@ -151,7 +148,7 @@ pub(crate) async fn note_end(runtime: &Runtime, target: &LogoutTarget) -> Result
         true => settings.absolute_lifetime.saturating_add(LEEWAY),
         false => settings.login_lifetime.saturating_add(LOGIN_UNDER_WAY),
     };
-    note(target, runtime.now().saturating_add(longest), &runtime.records).await.map(|()| is_all)
+    provider_logout::note(target, runtime.now().saturating_add(longest), &runtime.records).await.map(|()| is_all)
 }
 
 /// Ends the sessions that are kept, and tries all of them, whichever fails. `is_first`: the logout comes now, and did not
@@ -178,7 +175,7 @@ async fn end_session(
         Loaded::Found(found) => found.value,
         // It ended a moment ago, or is none.
         Loaded::Absent(_) => return Ok(LogoutEffect::None),
-        Loaded::Unreadable => return Err(StoreError::refused(UNREADABLE)),
+        Loaded::Unreadable => return Err(StoreError::refused(session_row::UNREADABLE)),
     };
     let stored_at = if is_first { Timestamp::default() } else { record.stored_at };
     let effect = SessionPayload { stored_at, ..record.identity.clone() }.effect_of(target);

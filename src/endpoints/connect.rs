@@ -17,14 +17,11 @@ use super::{account, visitor};
 use crate::config::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::protocol::token::scopes;
-use crate::protocol::{Decision, IdToken, LoginOptions, Target};
+use crate::protocol::{Decision, IdToken, LoginOptions, Target, token};
 use crate::provider::ProviderId;
 use crate::sessions::{Profile, Session, SessionId, SessionPayload};
 use crate::state::Runtime;
-use crate::tokens::locate::is_another;
-use crate::tokens::single_use::lay_down;
-use crate::tokens::{NewIdToken, Principal};
+use crate::tokens::{NewIdToken, Principal, locate, single_use};
 use crate::{cookie, page};
 
 /// For whom grants are kept here.
@@ -52,7 +49,7 @@ impl ConnectRequest {
         let (given, destination) = EndpointQuery::with_destination(context)?;
         let options = given.options()?;
         let name = given.get("connection").unwrap_or_default().to_owned();
-        let more = given.bounded("scope")?.map(scopes).unwrap_or_default();
+        let more = given.bounded("scope")?.map(token::scopes).unwrap_or_default();
         let by_provider = runtime.providers.logins().map(|provider| provider.relying_party.id);
         let named: Vec<_> = by_provider.filter_map(|id| runtime.settings.connections(id).named(&name)).collect();
         if named.is_empty() {
@@ -188,7 +185,7 @@ pub(crate) async fn keep(verified: &VerifiedTokens<'_>, session: &Arc<Session>) 
     if kept_for(runtime) == KeepFor::Everyone {
         return Err(LoginError::NotPending);
     }
-    if is_another(user, issued.provider, &id_token.facts) {
+    if locate::is_another(user, issued.provider, &id_token.facts) {
         return Err(account_mismatch(verified, session));
     }
     NewIdToken::new(id_token, tokens, login.started_at).adopt(runtime, session).await?;
@@ -201,7 +198,7 @@ pub(crate) async fn keep(verified: &VerifiedTokens<'_>, session: &Arc<Session>) 
     let mut cookies = Vec::new();
     if matches!(login.intent, Intent::Connect { usage: KeepFor::OneRequest, .. }) {
         let lands = (issued.destination, &context.head.headers);
-        cookies = lay_down(runtime, &connection.name, &principal, &issued.scopes, tokens, lands).await?;
+        cookies = single_use::lay_down(runtime, &connection.name, &principal, &issued.scopes, tokens, lands).await?;
         let detail = format_args!("{}, for one use", connection.name);
         runtime.events().emit(EventCode::Connected, user, detail);
     } else {

@@ -12,8 +12,7 @@ use crate::protocol::Target;
 use crate::provider::ProviderId;
 use crate::sessions::SessionFound;
 use crate::store::StoreError;
-use crate::tokens::disconnect::disconnect;
-use crate::tokens::{DisconnectOutcome, Principal};
+use crate::tokens::{DisconnectOutcome, Principal, disconnect};
 
 /// `POST /auth/disconnect?connection=…&return_to=…`, for a form on a page.
 pub(crate) async fn end(context: &EndpointContext) -> EndpointAnswer {

@@ -17,13 +17,12 @@ use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
 use crate::events::{EventCode, guarded};
 use crate::page;
-use crate::protocol::authorization::with_parameters;
 use crate::protocol::{
     AuthorizationRequest, Decision, LoginOptions, MAX_REDIRECT, Prompt, ProviderClient, ResponseMode, Target,
+    authorization,
 };
 use crate::provider::{Provider, ProviderError, ProviderId, RelyingParty, cause};
-use crate::records::Grant;
-use crate::records::grant::encode;
+use crate::records::{Grant, encode};
 use crate::sessions::SessionId;
 use crate::state::Runtime;
 
@@ -213,7 +212,7 @@ async fn transport(
 ) -> Result<Response<Bytes>, ProviderError> {
     let endpoint = &metadata.authorization_endpoint;
     let named = parameters.iter().map(|(name, value)| (name.as_str(), value));
-    let url = with_parameters(endpoint, named);
+    let url = authorization::with_parameters(endpoint, named);
     let location = url.as_str().len();
     let (may_push, must_push) = provider.pushes(metadata);
     if location <= MAX_REDIRECT && location + set <= HEADER_BUDGET && !must_push {
@@ -222,7 +221,7 @@ async fn transport(
     if may_push {
         let request_uri = provider.push(metadata, parameters).await?;
         let pushed = [("client_id", provider.relying_party.client_id.as_str()), ("request_uri", &request_uri)];
-        return Ok(redirect(with_parameters(endpoint, pushed).as_str()));
+        return Ok(redirect(authorization::with_parameters(endpoint, pushed).as_str()));
     }
     // OpenID Connect Core 1.0 section 3.1.2.1: providers must support POST.
     Ok(page::self_submitting(endpoint.as_str(), parameters, &runtime.random.token()))

@@ -20,8 +20,7 @@ use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::page;
-use crate::protocol::authorization::with_parameters;
-use crate::protocol::{MAX_REDIRECT, Target};
+use crate::protocol::{MAX_REDIRECT, Target, authorization};
 use crate::provider::cause;
 use crate::secret::Secret;
 use crate::sessions::Session;
@@ -155,7 +154,7 @@ struct ProviderLogout {
 
 impl ProviderLogout {
     fn url(&self) -> Url {
-        with_parameters(&self.endpoint, self.parameters.iter().map(|(name, value)| (*name, value)))
+        authorization::with_parameters(&self.endpoint, self.parameters.iter().map(|(name, value)| (*name, value)))
     }
 
     /// Whether a redirect is short enough for everybody on its way.

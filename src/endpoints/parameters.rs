@@ -10,9 +10,7 @@ use super::context::{EndpointContext, OrRefusal};
 use crate::config::Destination;
 use crate::error::DestinationError;
 use crate::page;
-use crate::protocol::authorization::is_for_provider;
-use crate::protocol::token::scopes;
-use crate::protocol::{LoginOptions, Prompt};
+use crate::protocol::{LoginOptions, Prompt, authorization, token};
 use crate::provider::{Provider, Providers};
 use crate::state::Runtime;
 
@@ -72,7 +70,7 @@ impl EndpointQuery {
             prompt: self.get("prompt").map(known).transpose()?,
             max_age: self.get("max_age").map(seconds).transpose()?,
             login_hint: self.bounded("login_hint")?.map(str::to_owned),
-            acr_values: self.bounded("acr_values")?.map(scopes).unwrap_or_default(),
+            acr_values: self.bounded("acr_values")?.map(token::scopes).unwrap_or_default(),
             parameters: BTreeMap::new(),
         })
     }
@@ -80,7 +78,7 @@ impl EndpointQuery {
     /// The options of a login at this provider or, where none is named, at any: with the parameters that are allowed there.
     pub(crate) fn of_login(&self, providers: &Providers, at: Option<&Provider>) -> OrRefusal<LoginOptions> {
         let mut options = LoginOptions { parameters: self.0.clone(), ..self.options()? };
-        options.parameters.retain(|name, _| is_for_provider(name) || providers.allow(None, name));
+        options.parameters.retain(|name, _| authorization::is_for_provider(name) || providers.allow(None, name));
         let checked = providers.check(at, &options);
         checked.map(|()| options).map_err(|refused| page::bad_request(&format!("You cannot sign in here: {refused}.")))
     }

@@ -15,8 +15,7 @@ use crate::clock::Timestamp;
 use crate::cookie::{self, SameSitePolicy};
 use crate::events::EventCode;
 use crate::protocol::ResponseMode;
-use crate::records::grant::encode;
-use crate::records::{AssociatedData, KeyRing, Purpose};
+use crate::records::{AssociatedData, KeyRing, Purpose, encode};
 use crate::sessions::{SessionId, SessionPayload};
 use crate::state::Runtime;
 

@@ -23,17 +23,15 @@ use crate::protocol::user_info::{about_person, replace};
 use crate::protocol::{Claims, IdToken, IdTokenUse, OriginalIdToken, RolesByRule, TokenResponse};
 use crate::provider::Provider;
 use crate::records::{Consent, FOREVER, Grant, GrantSource, LOGIN, Loaded, TokenSet};
-use crate::sessions::provider_logout::add_sid;
-use crate::sessions::user_agent::family;
 use crate::sessions::{
     ClaimSources, MOST_CLAIMS, Profile, Session, SessionCookie, SessionId, SessionPayload, SessionRecord, bytes_of,
+    provider_logout, user_agent,
 };
 use crate::state::Runtime;
 use crate::stateless::JarContents;
 use crate::store::StoreError;
 use crate::tokens::coordination::kept_until;
-use crate::tokens::user_claims::{roles, user_info};
-use crate::tokens::{GrantRef, Principal, SessionRows};
+use crate::tokens::{GrantRef, Principal, SessionRows, user_claims};
 
 /// The tokens that came for a code, and the login or consent that they belong to.
 pub(crate) struct Issued<'a> {
@@ -163,9 +161,9 @@ impl SignIn<'_> {
         let Self { issued, id_token, login, .. } = self;
         let runtime = &issued.context.runtime;
         let came = (*id_token, &issued.tokens.access_token);
-        let user_info = user_info(runtime, issued.provider, &login.scopes, came).await?;
+        let user_info = user_claims::user_info(runtime, issued.provider, &login.scopes, came).await?;
         let came = (Some(&id_token.claims), user_info.as_ref(), came.1);
-        let roles = roles(issued.provider, &id_token.facts.subject, came, &RolesByRule::default()).await?;
+        let roles = user_claims::roles(issued.provider, &id_token.facts.subject, came, &RolesByRule::default()).await?;
         let of_user_info = user_info.iter().flat_map(Claims::keys).cloned().collect();
         let mut sources = ClaimSources { user_info: of_user_info, ..ClaimSources::default() };
         let mut claims = about_person(id_token.claims.clone(), user_info);
@@ -216,7 +214,7 @@ impl SignIn<'_> {
         };
         let home = before.as_ref().zip(*replaced).map(|(before, replaced)| before.home_of(replaced).bytes());
         let mut sids = before.map(|before| before.sids).unwrap_or_default();
-        id_token.sid.iter().for_each(|sid| add_sid(&mut sids, sid));
+        id_token.sid.iter().for_each(|sid| provider_logout::add_sid(&mut sids, sid));
         let identity = SessionPayload {
             sids,
             stored_at: now,
@@ -233,8 +231,8 @@ impl SignIn<'_> {
         let hint = issued.tokens.id_token.clone().filter(|hint| hint.expose_secret().len() <= room);
         let id_token = hint.filter(|_| issued.provider.takes_logout_hint()).unwrap_or_default();
         let sources = Some(sources).filter(|_| runtime.settings.revalidate_every.is_some());
-        let user_agent = issued.context.head.headers.get(USER_AGENT).and_then(|header| header.to_str().ok());
-        let user_agent = family(user_agent.unwrap_or_default());
+        let header = issued.context.head.headers.get(USER_AGENT).and_then(|header| header.to_str().ok());
+        let user_agent = user_agent::family(header.unwrap_or_default());
         Ok(SessionRecord { identity, claims, id_token, sources, user_agent })
     }
 

@@ -9,7 +9,7 @@ use crate::config::Destination;
 use crate::html::encoded;
 use crate::protocol::LoginOptions;
 use crate::provider::Provider;
-use crate::records::grant::encode;
+use crate::records::encode;
 use crate::sessions::{Session, Visitor};
 use crate::state::Runtime;
 

@@ -17,8 +17,7 @@ use super::user_tokens::UserTokens;
 use crate::body::ApiBody;
 use crate::config::resources::parse;
 use crate::error::Error;
-use crate::protocol::challenge::demand;
-use crate::protocol::{Demand, LoginOptions};
+use crate::protocol::{Demand, LoginOptions, challenge};
 use crate::provider::bearer;
 use crate::secret::opaque;
 use crate::store::BoxFuture;
@@ -255,5 +254,5 @@ fn redirect_target<R>(from: &Url, response: &Response<R>) -> Option<Url> {
 }
 
 fn wanted<R>(response: &Response<R>) -> Option<Demand> {
-    response.headers().get_all(WWW_AUTHENTICATE).iter().find_map(|header| demand(header.as_bytes()))
+    response.headers().get_all(WWW_AUTHENTICATE).iter().find_map(|header| challenge::demand(header.as_bytes()))
 }

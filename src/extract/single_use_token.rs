@@ -11,8 +11,7 @@ use crate::config::resources::parse;
 use crate::error::{Error, ErrorKind};
 use crate::secret::opaque;
 use crate::state::Runtime;
-use crate::tokens::disconnect::revoke;
-use crate::tokens::{Principal, SingleUseRecord};
+use crate::tokens::{Principal, SingleUseRecord, disconnect};
 
 /// The token of a connection that was granted for one use, at the address of
 /// [`UserTokens::connect_single_use_url`](crate::UserTokens::connect_single_use_url).
@@ -111,9 +110,9 @@ impl SingleUseToken {
         let Some(connection) = runtime.connection_of(&principal, &record.connection) else { return };
         let provider = Arc::clone(runtime.providers.get(connection.provider));
         // In a task of its own: a browser that goes away does not keep it alive.
-        let revoking = runtime
-            .tasks
-            .spawn(async move { revoke(&provider, record.refresh_token.as_ref(), Some(&record.access_token)).await });
+        let revoking = runtime.tasks.spawn(async move {
+            disconnect::revoke(&provider, record.refresh_token.as_ref(), Some(&record.access_token)).await
+        });
         let _ = revoking.await;
     }
 }

@@ -8,8 +8,7 @@ use url::Url;
 use super::access_token::AccessToken;
 use super::connection_status::{ConnectionState, ConnectionStatus};
 use super::request::RequestState;
-use crate::config::resources::parse;
-use crate::config::{CheckedConnection, CheckedConnections, GrantLifetime, ResourceRoute};
+use crate::config::{CheckedConnection, CheckedConnections, GrantLifetime, ResourceRoute, resources};
 use crate::endpoints::urls;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::LoginOptions;
@@ -17,9 +16,8 @@ use crate::provider::{Provider, ProviderError};
 use crate::records::{Grant, GrantStatus, LOGIN};
 use crate::secret::opaque;
 use crate::state::Runtime;
-use crate::tokens::disconnect::disconnect;
 use crate::tokens::{
-    DisconnectOutcome, GrantRef, Principal, TokenRequest, TokenUnavailable, VisitorGrants, access_token,
+    DisconnectOutcome, GrantRef, Principal, TokenRequest, TokenUnavailable, VisitorGrants, access_token, disconnect,
 };
 
 /// The access tokens of the user who is signed in at this request: fresh, and for registered URLs only. In single-user
@@ -92,7 +90,7 @@ impl UserTokens {
         {
             return self.token_of(self.may_have(connection)?, source, None).await;
         }
-        let url = parse(url).ok_or_else(Error::no_token_for_url)?;
+        let url = resources::parse(url).ok_or_else(Error::no_token_for_url)?;
         let source = self.source(&url).await?;
         self.token(&source, None).await
     }

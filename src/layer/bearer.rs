@@ -13,9 +13,7 @@ use crate::config::{Api, CheckedApi, LOOK_AGAIN, LoginDecision, VerifiedLogin};
 use crate::error::{Error, ErrorKind};
 use crate::events::{EventCode, guarded_future};
 use crate::html::response;
-use crate::protocol::jws::claimed_issuer;
-use crate::protocol::user_info::{about_person, replace};
-use crate::protocol::{BearerToken, Claims, RolesByRule};
+use crate::protocol::{BearerToken, Claims, RolesByRule, jws, user_info};
 use crate::provider::{Provider, ProviderError};
 use crate::secret::Secret;
 use crate::sessions::Session;
@@ -123,7 +121,7 @@ async fn check(
 ) -> Result<Result<(Session, Duration), BearerRefusal>, Error> {
     let invalid = |why: &str| Ok(Err((ErrorKind::InvalidToken, why.into())));
     let Api { audience, introspect_at, introspection_age, .. } = &api.api;
-    let issuer = claimed_issuer(token.expose_secret());
+    let issuer = jws::claimed_issuer(token.expose_secret());
     let issuer = issuer.and_then(|issuer| runtime.providers.of_issuer(&issuer));
     let issuer = issuer.filter(|provider| provider.relying_party.issuer.issues_id_tokens());
     let asked = introspect_at.as_ref().and_then(|name| runtime.providers.login_named(name));
@@ -162,10 +160,10 @@ async fn admit(runtime: &Runtime, provider: &Provider, token: &BearerToken) -> R
     if domain.is_some() && token.claims.get("hd").and_then(Value::as_str) != domain {
         return denied("the access token's hd is not the configured hosted_domain");
     }
-    let claims = about_person(token.claims.clone(), None);
+    let claims = user_info::about_person(token.claims.clone(), None);
     let session = |more| {
         let roles = provider.roles([None, None, Some(&token.claims), Some(&more)], &RolesByRule::default());
-        Ok(Session::of_token(token, &replace(claims.clone(), more), roles))
+        Ok(Session::of_token(token, &user_info::replace(claims.clone(), more), roles))
     };
     let Some(hook) = &runtime.hooks.bearer else { return session(Claims::new()) };
     let user = (token.issuer.as_str(), token.subject.as_deref().unwrap_or_default());

@@ -31,8 +31,7 @@ use crate::page;
 use crate::secret::opaque;
 use crate::state::Runtime;
 use crate::store::Store;
-use crate::tokens::AccountStatus;
-use crate::tokens::account_status::status;
+use crate::tokens::{AccountStatus, account_status};
 
 /// The tower layer: it signs users in, answers the paths below `/auth`, and adds [`CurrentUser`](crate::CurrentUser)
 /// and [`UserTokens`](crate::UserTokens) to requests. Clones are cheap and share everything.
@@ -109,7 +108,7 @@ impl OidcLayer {
     /// Connections without resources are left out, and so is the login, because no API is called with their tokens. If
     /// no connection has resources, the result is the login alone. In the other modes the result is empty.
     pub async fn account_status(&self) -> Vec<AccountStatus> {
-        status(&self.runtime).await
+        account_status::status(&self.runtime).await
     }
 
     /// Creates the capability to use users' grants in work that runs without a request. Call it in `main`, for the

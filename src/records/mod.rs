@@ -13,13 +13,13 @@ mod timed_store;
 
 pub(crate) use self::cookie_chunks::ChunkedValue;
 pub(crate) use self::grant::{
-    Consent, Earlier, Freshness, Grant, GrantSource, GrantStatus, LOGIN, Lease, Owner, TokenSet,
+    Consent, Earlier, Freshness, Grant, GrantSource, GrantStatus, LOGIN, Lease, Owner, TokenSet, encode,
 };
 pub(crate) use self::grant_key::{GrantKey, GrantKeyCache, NewestGeneration, Observed, ObservedAt};
 pub(crate) use self::invalidation::{Invalidations, Slot};
 pub(crate) use self::opened_cache::OpenedCache;
 pub(crate) use self::refresh_hold::RefreshHold;
-pub(crate) use self::seal::{AssociatedData, KeyRing, MIN_SECRET, Purpose, SealError};
+pub(crate) use self::seal::{AssociatedData, KeyRing, MIN_SECRET, Opened, Purpose, SealError};
 pub(crate) use self::sealed_cookie::{CookieBinding, SealedCookie};
 
 use std::sync::Arc;
@@ -33,7 +33,6 @@ use serde::de::DeserializeOwned;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use self::grant::encode;
 use self::invalidation::Listener;
 use crate::clock::{Clock, ClockReading, Random, Timestamp};
 use crate::events::{EventCode, Events};

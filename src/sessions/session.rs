@@ -18,8 +18,7 @@ use super::provider_sessions::ProviderSessions;
 use super::session_id::SessionId;
 use crate::clock::{Timestamp, millis};
 use crate::config::Admins;
-use crate::protocol::json::{numeric_date, text};
-use crate::protocol::{BearerToken, RolesByRule};
+use crate::protocol::{BearerToken, RolesByRule, json};
 use crate::records::{BlindIndexKey, GrantKeyCache, Invalidations, Slot};
 use crate::secret::{Secret, packed};
 use crate::store::{Key, MAX_RECORD};
@@ -194,12 +193,12 @@ impl Session {
 
     /// Stands for an access token that a client sent: its user in place of a session's, with the claims of the token.
     pub(crate) fn of_token(token: &BearerToken, claims: &Map<String, Value>, roles: RolesByRule) -> Self {
-        let number = |name| numeric_date(&token.claims, name);
+        let number = |name| json::numeric_date(&token.claims, name);
         let identity = SessionPayload {
             issuer: token.issuer.as_str().into(),
             subject: token.subject.as_deref().unwrap_or_default().into(),
             auth_time: number("auth_time"),
-            acr: text(&token.claims, "acr").map(Into::into),
+            acr: json::text(&token.claims, "acr").map(Into::into),
             roles,
             ends_at: token.expires_at,
             ..SessionPayload::default()
@@ -216,7 +215,7 @@ impl Session {
     pub(crate) fn token(&self) -> Option<(Vec<&str>, Option<&str>)> {
         let claims = self.all_claims_or(|| None).filter(|_| self.is_token)?;
         let scopes = claims.get(SCOPE)?.as_array()?.iter().filter_map(Value::as_str);
-        Some((scopes.collect(), text(claims, CLIENT_ID)))
+        Some((scopes.collect(), json::text(claims, CLIENT_ID)))
     }
 
     /// Stands for a session that ended, so that a late reader of the store cannot bring it back.

@@ -4,8 +4,7 @@ use super::session::{Session, SessionCookie};
 use super::session_id::SessionId;
 use crate::clock::Timestamp;
 use crate::events::{EventCode, Events};
-use crate::records::cookie_chunks::join;
-use crate::records::{ChunkedValue, CookieBinding, OpenedCache, Purpose, Records, SealError};
+use crate::records::{ChunkedValue, CookieBinding, OpenedCache, Purpose, Records, SealError, cookie_chunks};
 
 /// The most that is kept of opened cookies, in bytes. What is forgotten costs an opening, a few microseconds.
 const RECALLED: u64 = 64 * 1024 * 1024;
@@ -34,7 +33,7 @@ impl SessionCookies {
 
     /// A cookie's value. A session is one cookie.
     pub(crate) fn text(value: &[u8]) -> Option<ChunkedValue<'_>> {
-        join(std::iter::once((0, value)))
+        cookie_chunks::join(std::iter::once((0, value)))
     }
 
     /// What a cookie was found to be before, if it was opened before.

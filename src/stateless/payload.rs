@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
-use crate::protocol::user_info::about_person;
-use crate::protocol::{OriginalIdToken, json};
+use crate::protocol::{OriginalIdToken, json, user_info};
 use crate::records::{Consent, Earlier, Grant, GrantKey, GrantSource, GrantStatus, TokenSet};
 use crate::secret::{Secret, packed, packed_option};
 
@@ -58,7 +57,7 @@ fn beside(claims: &str, id_token: &Secret) -> Option<String> {
 fn payload(id_token: &Secret) -> Option<Map<String, Value>> {
     let payload = id_token.expose_secret().split('.').nth(1)?;
     let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
-    Some(about_person(json::object(&payload)?, None))
+    Some(user_info::about_person(json::object(&payload)?, None))
 }
 
 /// A grant, without what its place says.

@@ -14,8 +14,7 @@ use crate::cookie::{self, SameSitePolicy};
 use crate::events::EventCode;
 use crate::records::{Grant, GrantStatus, LOGIN, Owner, SealedCookie, cookie_chunks};
 use crate::secret::Secret;
-use crate::sessions::visitor_id::{self};
-use crate::sessions::{ProviderSessions, Session, SessionCookie, Visitor};
+use crate::sessions::{ProviderSessions, Session, SessionCookie, Visitor, visitor_id};
 
 /// The longest that an answer with a grant may take to leave.
 pub(crate) const SETS_WITHIN: Duration = Duration::from_secs(60);

@@ -10,8 +10,7 @@ use super::locate::GrantRef;
 use crate::clock::Timestamp;
 use crate::config::GrantLifetime;
 use crate::records::{FOREVER, Found, Grant, GrantStatus, Loaded};
-use crate::stateless::response_cookies::SETS_WITHIN;
-use crate::stateless::{GRACE, TooLarge};
+use crate::stateless::{GRACE, TooLarge, response_cookies};
 use crate::store::{StoreError, Version};
 
 impl GrantRef {
@@ -22,7 +21,7 @@ impl GrantRef {
         let newest = grant.token_sets.iter().map(|set| set.issued_at).max().unwrap_or_default();
         // An answer with what was the newest a moment ago may still be on its way: what the browser shows once that has
         // come is what it has.
-        let settled = newest.saturating_add(2 * SETS_WITHIN);
+        let settled = newest.saturating_add(2 * response_cookies::SETS_WITHIN);
         // Whoever holds a lease writes again, and after a refusal the row says how long it lasts.
         if grant.lease.is_some() || grant.hold.is_some() || grant.status == GrantStatus::Revoked {
             return now;

@@ -17,7 +17,7 @@ pub(crate) mod single_use;
 pub(crate) mod user_claims;
 
 pub(crate) use self::account_status::AccountStatus;
-pub(crate) use self::disconnect::{DisconnectOutcome, Unkept};
+pub(crate) use self::disconnect::{DisconnectOutcome, Unkept, disconnect};
 pub(crate) use self::hand_over::VisitorGrants;
 pub(crate) use self::locate::{GrantRef, Principal, SessionRows};
 pub(crate) use self::lookup::{TokenRequest, TokenUnavailable};

@@ -14,8 +14,7 @@ use crate::protocol::{
 use crate::provider::{Provider, ProviderError};
 use crate::records::{FOREVER, Loaded, Purpose, RecordKey};
 use crate::secret::Secret;
-use crate::sessions::provider_logout::add_sid;
-use crate::sessions::{MOST_CLAIMS, Session, SessionPayload, SessionRecord, bytes_of, session_row};
+use crate::sessions::{MOST_CLAIMS, Session, SessionPayload, SessionRecord, bytes_of, provider_logout, session_row};
 use crate::state::Runtime;
 use crate::stateless::grant_cookie::GrantCookie;
 use crate::store::{Key, StoreError};
@@ -228,7 +227,7 @@ impl NewIdToken {
             if record.user() != self.named.user() {
                 return false;
             }
-            self.named.sids.iter().for_each(|sid| add_sid(&mut record.identity.sids, sid));
+            self.named.sids.iter().for_each(|sid| provider_logout::add_sid(&mut record.identity.sids, sid));
             if let Some(new) = self.algorithm.filter(|new| !record.identity.algorithms.contains(new)) {
                 record.identity.algorithms.push(new);
             }
