@@ -15,7 +15,6 @@ use crate::protocol::Target;
 use crate::records::FOREVER;
 use crate::sessions::Session;
 use crate::state::Runtime;
-use crate::tokens::coordination::kept_until;
 use crate::tokens::{NewIdToken, Principal};
 
 /// Whether the person of a session may connect or disconnect; else the answer. What is one's own is anybody's to grant,
@@ -74,7 +73,7 @@ impl VerifiedTokens<'_> {
         let place = context.runtime.place_of(owner, issued.connection, context.jar()).await?;
         let grant = issued.grant(&place, Some(id_token.facts.clone()));
         place.fits(&grant, None).map_err(LoginError::TooLargeToCarry)?;
-        place.keep(grant, kept_until(issued.connection.grant_lifetime, session_ends)).await?;
+        place.keep(grant, issued.connection.grant_lifetime.kept_until(session_ends)).await?;
         Ok(())
     }
 }

@@ -30,7 +30,6 @@ use crate::sessions::{
 use crate::state::Runtime;
 use crate::stateless::JarContents;
 use crate::store::StoreError;
-use crate::tokens::coordination::kept_until;
 use crate::tokens::{GrantRef, Principal, SessionRows, user_claims};
 
 /// The tokens that came for a code, and the login or consent that they belong to.
@@ -259,7 +258,7 @@ impl SignIn<'_> {
             let rows = runtime.session_rows(id, record);
             let place = runtime.grant_place(record.owner(), login, Some(rows)).await?;
             let former = if record.home.is_some() { place.newest().await?.0 } else { None };
-            let until = kept_until(login.grant_lifetime, record.ends_at);
+            let until = login.grant_lifetime.kept_until(record.ends_at);
             let kept = place.keep(self.new_grant(&place), until).await?;
             if revalidates && kept.refresh_token.is_none() {
                 return Err(LoginError::NoRefreshToken);
@@ -303,7 +302,7 @@ impl SignIn<'_> {
                 Err(too_large) => return Err(LoginError::TooLargeToCarry(too_large)),
                 Ok(begun) => {
                     // A refresh of the grant before it may be under way. But nobody can have anything of a new session.
-                    let until = kept_until(self.login.grant_lifetime, record.ends_at);
+                    let until = self.login.grant_lifetime.kept_until(record.ends_at);
                     let kept = async || runtime.records.swap(&place.row, version, &grant, until, Vec::new()).await;
                     if record.home.is_none() || kept().await?.is_some() {
                         jar.begin(begun);

@@ -30,7 +30,6 @@ use crate::sessions::{Session, SessionId, SessionPayload, SessionRecord};
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
 use crate::store::{BoxFuture, MemoryStore};
-use crate::tokens::coordination::kept_until;
 
 const ISSUER: &str = "https://provider.example";
 
@@ -267,7 +266,7 @@ async fn start(runtime: &Arc<Runtime>, record: SessionRecord, tokens: Option<Tok
         let rows = runtime.session_rows(id, &record);
         let place = runtime.grant_place(record.owner(), login, Some(rows)).await?;
         let grant = Grant { scopes: login.scopes.clone(), ..grant(runtime, &record, tokens) };
-        place.keep(grant, kept_until(login.grant_lifetime, record.ends_at)).await?;
+        place.keep(grant, login.grant_lifetime.kept_until(record.ends_at)).await?;
     }
     runtime.sessions.start(id, record, runtime.now()).await?;
     Ok(id)

@@ -125,10 +125,12 @@ impl GrantRef {
     }
 }
 
-/// Until when a grant is kept of a session that ends then.
-pub(crate) fn kept_until(grant_lifetime: GrantLifetime, session_ends_at: Timestamp) -> Timestamp {
-    match grant_lifetime {
-        GrantLifetime::Session => session_ends_at,
-        GrantLifetime::Persistent => FOREVER,
+impl GrantLifetime {
+    /// Until when a grant is kept of a session that ends then.
+    pub(crate) fn kept_until(self, session_ends_at: Timestamp) -> Timestamp {
+        match self {
+            Self::Session => session_ends_at,
+            Self::Persistent => FOREVER,
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! What a visitor granted becomes the person's who signs in, or goes on under another name of the same browser.
 
-use super::coordination::kept_until;
 use super::locate::{GrantRef, Principal, is_another};
 use crate::clock::Timestamp;
 use crate::config::{CheckedConnection, CheckedConnections, GrantLifetime};
@@ -128,7 +127,7 @@ async fn move_grant(from: &GrantRef, to: &GrantRef, ends: Ends) -> Result<bool, 
         (GrantLifetime::Session, granted_at.saturating_add(runtime.settings.visitor_lifetime))
     });
     // It is nowhere but here: until the store takes it, or it is over.
-    while let Err(error) = to.keep(grant.clone(), kept_until(grant_lifetime, until)).await {
+    while let Err(error) = to.keep(grant.clone(), grant_lifetime.kept_until(until)).await {
         // It may be written, and refreshed since.
         if is_free(to).await.is_ok_and(|free| !free) {
             break;
