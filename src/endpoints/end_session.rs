@@ -33,13 +33,10 @@ pub(crate) async fn end_session(
     let principal = Principal::Session(Arc::clone(session));
     let connections = runtime.connections_of(&principal).map(CheckedConnections::all).unwrap_or_default();
     for connection in connections {
-        let place = runtime.place_of(&principal, connection, jar).await?;
-        end_grant(&place).await;
+        end_grant(&runtime.place_of(&principal, connection, jar).await?).await;
     }
-    Ok(session
-        .provider_sessions()
-        .and_then(ProviderSessions::take_id_token)
-        .or_else(|| Some(jar.claims(session)?.id_token)))
+    let newest = session.provider_sessions().and_then(ProviderSessions::take_id_token);
+    Ok(newest.or_else(|| Some(jar.claims(session)?.id_token)))
 }
 
 /// Ends a session that is kept in a row, with the grants that were its own. Whoever comes with it finds out from the store.
@@ -60,8 +57,7 @@ async fn end_grants(runtime: &Arc<Runtime>, session: Key, record: &SessionRecord
     for connection in all.filter(|connection| connection.grant_lifetime == GrantLifetime::Session) {
         let home = record.home.map_or(session, |home| runtime.session_row(SessionId::new(home)));
         let rows = SessionRows { row: session, home };
-        let place = runtime.grant_place(record.owner(), connection, Some(rows)).await?;
-        end_grant(&place).await;
+        end_grant(&runtime.grant_place(record.owner(), connection, Some(rows)).await?).await;
     }
     Ok(())
 }
@@ -77,8 +73,6 @@ async fn end_grant(place: &GrantRef) {
 pub(crate) fn revoke(place: &GrantRef, refresh_token: Option<Secret>) {
     let provider = Arc::clone(place.provider());
     if let (true, Some(refresh_token)) = (provider.relying_party.revoke_at_logout, refresh_token) {
-        place.runtime.tasks.spawn(async move {
-            let _ = provider.revoke(&refresh_token, "refresh_token").await;
-        });
+        place.runtime.tasks.spawn(async move { provider.revoke(&refresh_token, "refresh_token").await });
     }
 }
