@@ -8,7 +8,7 @@ use crate::records::{ObservedAt, Slot};
 use crate::store::Key;
 
 /// When a session was confirmed that nobody has asked about.
-pub(super) const NEVER: Timestamp = Timestamp::from_millis(0);
+const NEVER: Timestamp = Timestamp::from_millis(0);
 
 /// What changes during a session's life in this process.
 #[derive(Default)]

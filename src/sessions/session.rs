@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::identity::SessionPayload;
-use super::liveness::{NEVER, SessionLiveness};
+use super::liveness::SessionLiveness;
 use super::provider_sessions::ProviderSessions;
 use super::session_id::SessionId;
 use crate::clock::{Timestamp, millis};
@@ -183,12 +183,8 @@ impl Session {
         let shown_claims = Some(Box::new(ShownClaims { hash: claims, name: OnceLock::new() }));
         let provider_sessions = Some(Box::new(ProviderSessions::new(identity.sids.clone())));
         let profile = OnceLock::from(Box::new(profile));
-        Self {
-            profile,
-            provider_sessions,
-            shown_claims,
-            ..Self::with(SessionId::new(id), identity, SessionLiveness::new(row, now, now))
-        }
+        let known = Self::with(SessionId::new(id), identity, SessionLiveness::new(row, now, now));
+        Self { profile, provider_sessions, shown_claims, ..known }
     }
 
     /// Stands for an access token that a client sent: its user in place of a session's, with the claims of the token.
@@ -206,9 +202,8 @@ impl Session {
         let mut claims = claims.clone();
         claims.insert(SCOPE.to_owned(), token.scopes.clone().into());
         claims.insert(CLIENT_ID.to_owned(), token.client_id.clone().into());
-        let liveness = SessionLiveness::new(Key([0; 32]), NEVER, NEVER);
         let claims = OnceLock::from(Box::from(Value::Object(claims).to_string()));
-        Self { claims, is_token: true, ..Self::with(SessionId::new([0; 32]), identity, liveness) }
+        Self { claims, is_token: true, ..Self::with(SessionId::new([0; 32]), identity, SessionLiveness::default()) }
     }
 
     /// Scopes and client of the access token that this stands for.
@@ -221,7 +216,7 @@ impl Session {
     /// Stands for a session that ended, so that a late reader of the store cannot bring it back.
     pub(crate) fn ended(id: SessionId) -> Self {
         // Nothing is asked about it any more: no row is watched.
-        let session = Self::with(id, SessionPayload::default(), SessionLiveness::new(Key([0; 32]), NEVER, NEVER));
+        let session = Self::with(id, SessionPayload::default(), SessionLiveness::default());
         session.liveness.end();
         session
     }
