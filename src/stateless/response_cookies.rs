@@ -189,10 +189,7 @@ impl JarContents {
 
     /// How many bytes of what the browser was granted without anybody signed in a request brings.
     pub(super) fn of_visitor(&self) -> usize {
-        let tag = self.visitor_tag();
-        if tag.is_empty() {
-            return 0;
-        }
+        let Some(tag) = self.visitor_tag() else { return 0 };
         let grants = format!("{}.{tag}.", self.runtime.settings.cookies.name(GRANT));
         self.brought(|cookie| cookie.starts_with(grants.as_bytes()))
     }
@@ -210,7 +207,7 @@ impl JarContents {
         let cookies = &self.runtime.settings.cookies;
         let (claims, grants) = stays.map_or(("", ""), |stays| (stays.claims.as_str(), stays.grants.as_str()));
         let kinds = [(CLAIMS, claims), (GRANT, grants)].map(|(kind, tag)| (format!("{}.", cookies.name(kind)), tag));
-        let visitors = if visitors { String::new() } else { self.visitor_tag() };
+        let visitors = self.visitor_tag().filter(|_| !visitors).unwrap_or_default();
         let is = |name: &[u8], tag: &str| !tag.is_empty() && name.starts_with(tag.as_bytes());
         let strange = self.cookies().filter(|(name, _)| {
             kinds.iter().any(|(kind, stays)| {
@@ -221,14 +218,12 @@ impl JarContents {
         strange.filter_map(|(name, _)| self.removal(name)).take(MOST_REMOVED).collect()
     }
 
-    /// The tag of what the browser was granted without anybody signed in; empty where there is nothing.
-    fn visitor_tag(&self) -> String {
+    /// The tag of what the browser was granted without anybody signed in.
+    fn visitor_tag(&self) -> Option<String> {
         let cookie = self.runtime.settings.cookies.name(visitor_id::COOKIE);
-        let value = self.cookies().find(|(name, _)| *name == cookie.as_bytes()).map(|(_, value)| value);
-        match value.and_then(Visitor::from_cookie).map(Visitor::owner) {
-            Some(Owner::Visitor { id }) => tag(&id),
-            _ => String::new(),
-        }
+        let (_, value) = self.cookies().find(|(name, _)| *name == cookie.as_bytes())?;
+        let Owner::Visitor { id } = Visitor::from_cookie(value)?.owner() else { return None };
+        Some(tag(&id))
     }
 
     fn removal(&self, name: &[u8]) -> Option<HeaderValue> {
