@@ -163,9 +163,7 @@ impl Callback<'_> {
             LoginError::Denied(code) if !login.is_again && is_given_up(login, code) => {
                 format!("{again}{}", urls::AGAIN)
             }
-            LoginError::NoRefreshToken if !login.is_again => {
-                format!("{again}&prompt=consent{}", urls::AGAIN)
-            }
+            LoginError::NoRefreshToken if !login.is_again => format!("{again}&prompt=consent{}", urls::AGAIN),
             // Whoever has signed in since in another tab only wants to go on.
             _ if failure.is_of_this_try() && self.signed_in_since().await => destination.as_str().to_owned(),
             _ => return Err(failure),

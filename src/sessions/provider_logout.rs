@@ -43,13 +43,10 @@ impl SessionPayload {
     pub(crate) async fn is_meant_in(
         &self, notes: impl Iterator<Item = Key>, records: &Records,
     ) -> Result<bool, StoreError> {
+        let ends = |target: &LogoutTarget| self.effect_of(target) == LogoutEffect::Ends;
         for note in notes {
             match records.load::<Vec<LogoutTarget>>(&row(note)).await? {
-                Loaded::Found(found)
-                    if found.value.iter().any(|target| self.effect_of(target) == LogoutEffect::Ends) =>
-                {
-                    return Ok(true);
-                }
+                Loaded::Found(found) if found.value.iter().any(ends) => return Ok(true),
                 // Written by somebody who ended something of theirs.
                 Loaded::Unreadable => return Ok(true),
                 Loaded::Found(_) | Loaded::Absent(_) => {}

@@ -179,13 +179,11 @@ impl JarContents {
         let session = self.seal(&runtime.session_cookies(), idle_end, &cookie)?;
         let claims = ClaimsPayload::new(&record.claims, &record.id_token);
         let claims = self.seal(&runtime.claims_cookies(&id, &owner), record.ends_at, &claims)?;
-        let grant = match grant {
-            Some(grant) => {
-                let place = runtime.grant_cookies(&home, LOGIN, &owner, &grant.client);
-                self.seal(&place, record.ends_at, &GrantPayload::new(grant))?
-            }
-            None => Vec::new(),
+        let carried = |grant: &Grant| {
+            let place = runtime.grant_cookies(&home, LOGIN, &owner, &grant.client);
+            self.seal(&place, record.ends_at, &GrantPayload::new(grant))
         };
+        let grant = grant.map(carried).transpose()?.unwrap_or_default();
         let [of_session, of_claims, of_grant] = [&session, &claims, &grant].map(|set| sent(set));
         let inherited = if record.home.is_some() { self.of_grants(&home) } else { 0 };
         let (sum, most) = (of_session + of_claims + of_grant + inherited, runtime.most_carried());

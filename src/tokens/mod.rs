@@ -55,9 +55,8 @@ pub(crate) async fn access_token(place: &GrantRef, request: &TokenRequest) -> Re
     // Refreshes for other resources of the same grant may end first, in the worst case those of all the others.
     for _ in 0..MAX_REFRESHES {
         let now = runtime.now();
-        let spread = place.spread();
         let usable = grant.token_set(request.indicator.as_deref()).filter(|set| !is_rejected(set, request));
-        match (next(&grant, request, now, spread), usable) {
+        match (next(&grant, request, now, place.spread()), usable) {
             (TokenAction::Serve, Some(set)) => return Ok(set.clone()),
             (TokenAction::ServeAndRenew, Some(set)) => {
                 let receiver = join(place, request);
