@@ -91,7 +91,7 @@ async fn receive(runtime: Arc<Runtime>, token: String) -> Result<(), LogoutError
     };
     let index = runtime.records.agree_on_index().await?;
     let key = Key(index.hash(&[b"logout token", token.target.issuer.as_bytes(), token.jti.as_bytes()]));
-    let seen = RecordKey { purpose: Purpose::LogoutToken, key, owner: Vec::new() };
+    let seen = RecordKey::new(Purpose::LogoutToken, key);
     // When it first came, and whether that is now: then whatever is here stood, whatever the clock of another process says.
     let (version, received_at, is_first) = match runtime.records.load::<(Timestamp, bool)>(&seen).await? {
         Loaded::Absent(version) => (version, runtime.next_moment(), true),
@@ -170,7 +170,7 @@ pub(crate) async fn end_sessions(
 async fn end_session(
     runtime: &Arc<Runtime>, (target, is_first): (&LogoutTarget, bool), session: Key,
 ) -> Result<LogoutEffect, StoreError> {
-    let row = RecordKey { purpose: Purpose::Session, key: session, owner: Vec::new() };
+    let row = RecordKey::new(Purpose::Session, session);
     let record = match runtime.records.load_expired_too::<SessionRecord>(&row).await? {
         Loaded::Found(found) => found.value,
         // It ended a moment ago, or is none.

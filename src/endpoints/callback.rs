@@ -146,8 +146,8 @@ impl Callback<'_> {
     /// Where it is noted that a login's callback was received.
     async fn spent(&self) -> Result<RecordKey, StoreError> {
         let index = self.context.runtime.records.index().await?;
-        let key = Key(index.hash(&[b"spent login", self.login.state().as_bytes()]));
-        Ok(RecordKey { purpose: Purpose::PendingLogin, key, owner: Vec::new() })
+        let name = index.hash(&[b"spent login", self.login.state().as_bytes()]);
+        Ok(RecordKey::new(Purpose::PendingLogin, Key(name)))
     }
 
     /// The answer to a callback that failed where the person need not know: they go on, or begin anew at the address `again`.

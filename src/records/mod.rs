@@ -108,6 +108,11 @@ pub(crate) struct RecordKey {
 }
 
 impl RecordKey {
+    /// The row of this name, which has no owner.
+    pub(crate) fn new(purpose: Purpose, key: Key) -> Self {
+        Self { purpose, key, owner: Vec::new() }
+    }
+
     fn place(&self) -> AssociatedData<'_> {
         AssociatedData { purpose: self.purpose, name: &self.key.0, owner: &self.owner }
     }
@@ -308,8 +313,7 @@ impl Records {
 
     /// A row that each application of a store has one of.
     fn own_row(&self, of: &str) -> RecordKey {
-        let key = Key(self.keys.name(of.as_bytes()));
-        RecordKey { purpose: Purpose::BlindIndexKey, key, owner: Vec::new() }
+        RecordKey::new(Purpose::BlindIndexKey, Key(self.keys.name(of.as_bytes())))
     }
 
     /// Whether the store answers, the secrets open what it holds, and it takes writes: where the last one failed, one

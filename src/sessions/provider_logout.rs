@@ -45,7 +45,7 @@ impl SessionPayload {
     ) -> Result<bool, StoreError> {
         let ends = |target: &LogoutTarget| self.effect_of(target) == LogoutEffect::Ends;
         for note in notes {
-            match records.load::<Vec<LogoutTarget>>(&row(note)).await? {
+            match records.load::<Vec<LogoutTarget>>(&RecordKey::new(Purpose::EndedSession, note)).await? {
                 Loaded::Found(found) if found.value.iter().any(ends) => return Ok(true),
                 // Written by somebody who ended something of theirs.
                 Loaded::Unreadable => return Ok(true),
@@ -59,7 +59,8 @@ impl SessionPayload {
     pub(crate) async fn after_notes(&self, records: &Records) -> Result<Timestamp, StoreError> {
         let mut after = self.stored_at;
         for note in self.notes(&records.index().await?) {
-            if let Loaded::Found(found) = records.load::<Vec<LogoutTarget>>(&row(note)).await? {
+            let row = RecordKey::new(Purpose::EndedSession, note);
+            if let Loaded::Found(found) = records.load::<Vec<LogoutTarget>>(&row).await? {
                 let received = found.value.iter().map(|target| target.received_at);
                 after = received.map(|at| at.saturating_add(Duration::from_millis(1))).fold(after, Ord::max);
             }
@@ -89,7 +90,7 @@ impl LogoutTarget {
 /// Notes until `expires_at` that a provider ends the sessions that it means: whoever comes with one finds out.
 pub(crate) async fn note(target: &LogoutTarget, expires_at: Timestamp, records: &Records) -> Result<(), StoreError> {
     let Some(tag) = target.tag(&records.index().await?) else { return Ok(()) };
-    let row = row(Key(tag.0));
+    let row = RecordKey::new(Purpose::EndedSession, Key(tag.0));
     loop {
         let (mut noted, version, kept_until) = match records.load_expired_too::<Vec<LogoutTarget>>(&row).await? {
             Loaded::Found(found) => (found.value, Some(found.version), found.expires_at),
@@ -108,8 +109,4 @@ pub(crate) async fn note(target: &LogoutTarget, expires_at: Timestamp, records: 
             return Ok(());
         }
     }
-}
-
-fn row(key: Key) -> RecordKey {
-    RecordKey { purpose: Purpose::EndedSession, key, owner: Vec::new() }
 }

@@ -46,7 +46,7 @@ impl SessionId {
 
     /// The session's row. Who reads the database learns no id.
     pub(crate) fn row(self, keys: &KeyRing) -> RecordKey {
-        RecordKey { purpose: Purpose::Session, key: Key(keys.name(&self.bytes())), owner: Vec::new() }
+        RecordKey::new(Purpose::Session, Key(keys.name(&self.bytes())))
     }
 
     /// Where it is noted that a session which its browser keeps has ended.

@@ -69,7 +69,7 @@ impl Sessions {
             return Ok(None);
         }
         for key in records.find(subject_tag(user.0, user.1, &records.index().await?)).await? {
-            let row = RecordKey { purpose: Purpose::Session, key, owner: Vec::new() };
+            let row = RecordKey::new(Purpose::Session, key);
             match records.load_expired_too::<SessionRecord>(&row).await? {
                 // The tag lies beside the seal: what is sealed decides whose it is.
                 Loaded::Found(found) if found.value.user() == user => kept.push((key, found)),

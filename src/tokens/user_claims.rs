@@ -105,7 +105,7 @@ async fn by_now(
 async fn renew(
     runtime: &Runtime, provider: &Arc<Provider>, session: Key, (id_token, access_token): (Option<Claims>, &Secret),
 ) -> Option<bool> {
-    let row = RecordKey { purpose: Purpose::Session, key: session, owner: Vec::new() };
+    let row = RecordKey::new(Purpose::Session, session);
     let Ok(Loaded::Found(found)) = runtime.records.load::<SessionRecord>(&row).await else { return None };
     let asks = !found.value.sources.as_ref()?.user_info.is_empty();
     let came = (id_token.as_ref(), access_token);
@@ -221,7 +221,7 @@ impl NewIdToken {
 
     /// Where the store keeps it.
     pub(crate) async fn write_into(&self, runtime: &Runtime, session: Key) -> Result<(), StoreError> {
-        let row = RecordKey { purpose: Purpose::Session, key: session, owner: Vec::new() };
+        let row = RecordKey::new(Purpose::Session, session);
         let written = session_row::rewrite(&row, &runtime.records, |found| {
             let record = &mut found.value;
             if record.user() != self.named.user() {
