@@ -103,12 +103,11 @@ impl VerifiedTokens<'_> {
         let shown = context.signed_in().await.ok().flatten();
         let cookie = sign_in.store(&mut record).await?;
         runtime.sweep_in_time();
-        let facts = &id_token.facts;
-        let user = Some((facts.issuer.as_str(), facts.subject.as_str()));
+        let user = Some(record.user());
         runtime.events().emit(EventCode::LoginSucceeded, user, "a new session");
         let profile = Profile::of(&record.claims);
         let unverified = profile.email.filter(|_| !profile.email_verified);
-        if unverified.is_some_and(|email| runtime.settings.admins.name(&facts.issuer, &email)) {
+        if unverified.is_some_and(|email| runtime.settings.admins.name(&record.issuer, &email)) {
             provider.tell_once(EventCode::AdminUnverified, user, NOT_ADMIN);
         }
         // The new session stands already: what is left of the old one expires by itself if this fails.

@@ -81,14 +81,13 @@ async fn confirmation(
     runtime: &Arc<Runtime>, session: &Arc<Session>, jar: &CookieJar,
 ) -> Result<Timestamp, TokenUnavailable> {
     let now = runtime.now();
-    let provider = runtime.signed_in_at(session);
-    let connections = provider.map(|provider| runtime.settings.connections(provider.relying_party.id));
-    let Some(login) = connections.and_then(|connections| connections.sign_in()) else { return Ok(now) };
+    let principal = Principal::Session(Arc::clone(session));
+    let Some(login) = runtime.connections_of(&principal).and_then(|all| all.sign_in()) else { return Ok(now) };
     let every = runtime.settings.revalidate_every.unwrap_or_default();
     // What was issued exactly so long ago is not new enough.
     let issued_since = Timestamp::from_millis((now.as_millis() + 1).saturating_sub(millis(every)));
     let indicator = login.single_indicator().map(str::to_owned);
     let request = TokenRequest { issued_since, ..TokenRequest::new(indicator, Vec::new()) };
-    let place = runtime.place_of(&Principal::Session(Arc::clone(session)), login, jar).await?;
+    let place = runtime.place_of(&principal, login, jar).await?;
     access_token(&place, &request).await.map(|set| set.issued_at)
 }
