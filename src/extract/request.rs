@@ -155,10 +155,8 @@ impl RequestState {
         let (method, headers) = asked.unwrap_or_default();
         let path = self.here.as_ref().map_or("/", PathAndQuery::as_str).to_owned();
         let asked = Unauthenticated { login_url, navigation: self.head.navigation(), method, path, headers };
-        match guarded("the hook for unauthenticated requests", || hook(&asked)) {
-            Some(answer) => error.with_answer(answer),
-            None => error,
-        }
+        let Some(answer) = guarded("the hook for unauthenticated requests", || hook(&asked)) else { return error };
+        error.with_answer(answer)
     }
 
     /// The error that sends the person to the provider for more. `asked` is what they were last sent for: whoever did

@@ -142,21 +142,15 @@ impl Sessions {
 
     /// The id of the session that a cookie's value stands for, whether it lasts or not.
     pub(crate) fn id(&self, cookie: &[u8], now: Timestamp) -> Option<SessionId> {
-        match &self.carried {
-            None => SessionId::from_cookie(cookie),
-            Some(carried) => {
-                let cookie = SessionCookies::text(cookie)?;
-                carried.open(&cookie, &self.records, now).map(|(shown, _)| shown.id)
-            }
-        }
+        let Some(carried) = &self.carried else { return SessionId::from_cookie(cookie) };
+        let (shown, _) = carried.open(&SessionCookies::text(cookie)?, &self.records, now)?;
+        Some(shown.id)
     }
 
     /// The session that a cookie's value stands for, from this process or the store.
     pub(crate) async fn of(&self, cookie: Option<&[u8]>, now: Timestamp) -> SessionFound {
-        match cookie {
-            Some(cookie) => self.settled(self.peek(cookie, now), now).await,
-            None => Ok(None),
-        }
+        let Some(cookie) = cookie else { return Ok(None) };
+        self.settled(self.peek(cookie, now), now).await
     }
 
     /// The session of this id, without its cookie. What browsers keep themselves cannot be had so, unless it is known.

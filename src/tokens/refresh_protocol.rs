@@ -457,10 +457,8 @@ impl<V: Copy + PartialEq, T: Clone + PartialEq> RefreshMachine<V, T> {
 
     fn swap(&mut self, state: RefreshState<V>, to: NextRow) -> Action<V> {
         self.state = state;
-        match self.version {
-            Some(expected) => Action::Swap { expected, to },
-            None => self.finish(Conclusion::Unavailable),
-        }
+        let Some(expected) = self.version else { return self.finish(Conclusion::Unavailable) };
+        Action::Swap { expected, to }
     }
 
     fn finish(&mut self, conclusion: Conclusion) -> Action<V> {
