@@ -10,11 +10,7 @@ use memchr::memmem;
 use crate::error::{Error, ErrorKind, PROBLEM, RETRY_AFTER_SECONDS};
 use crate::html::{self, document, escape, response};
 
-const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:32rem;margin:15vh auto;padding:0 1.5rem;\
-    color:#1c1c1e;background:#fff}h1{font-size:1.4rem}a,button{font:inherit;color:#0a58ca}button,.button{display:\
-    inline-block;border:0;border-radius:.5rem;padding:.6rem 1.2rem;background:#0a58ca;color:#fff;text-decoration:\
-    none;cursor:pointer}small{color:#6e6e73}@media(prefers-color-scheme:dark){body{color:#f2f2f7;background:#1c1c1e}\
-    a{color:#6ea8fe}}";
+const STYLE: &str = include_str!("page.css");
 
 /// The contents of one of the layer's own pages, in English. It stands in the extensions of the response, so that a middleware
 /// around the layer can show a page of the application's own instead: [`docs::pages_and_scripts`](crate::docs::pages_and_scripts)
