@@ -1,8 +1,8 @@
-//! Pages, and text in them.
+//! Pages, text in them, and forms.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_FRAME_OPTIONS};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 /// A response with these headers.
 pub(crate) fn response(
@@ -67,6 +67,13 @@ pub(crate) fn self_submitting(
 pub(crate) fn escape(text: &str) -> String {
     let escaped = [('&', "&amp;"), ('<', "&lt;"), ('>', "&gt;"), ('"', "&quot;"), ('\'', "&#39;")];
     escaped.into_iter().fold(text.to_owned(), |text, (character, entity)| text.replace(character, entity))
+}
+
+/// Whether a body has the format `application/x-www-form-urlencoded`.
+pub(crate) fn is_form(headers: &HeaderMap) -> bool {
+    let form = b"application/x-www-form-urlencoded";
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().get(..form.len()));
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(form))
 }
 
 /// A name or a value for a query, or for a form (`application/x-www-form-urlencoded`).

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderName, Request, header};
 
 use super::response::Refusal;
+use crate::html::is_form;
 
 /// Parameters in the `application/x-www-form-urlencoded` format, from a query or a form.
 pub(super) struct Form(Vec<(String, String)>);
@@ -14,9 +15,7 @@ impl Form {
     }
 
     pub(super) fn of_form(request: &Request<Bytes>) -> Option<Self> {
-        let media_type = header_of(request, &header::CONTENT_TYPE)?.split(';').next()?.trim();
-        let is_form = media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded");
-        is_form.then(|| Self::parse(request.body()))
+        is_form(request.headers()).then(|| Self::parse(request.body()))
     }
 
     fn parse(encoded: &[u8]) -> Self {

@@ -22,11 +22,10 @@ use serde_json::json;
 
 use super::context::{EndpointAnswer, EndpointContext};
 use super::end_session::end_kept;
-use super::parameters::is_form;
 use crate::clock::Timestamp;
 use crate::error::RETRY_AFTER_SECONDS;
 use crate::events::EventCode;
-use crate::html::response;
+use crate::html::{is_form, response};
 use crate::protocol::{LEEWAY, LogoutEffect, LogoutTarget, jws};
 use crate::provider::cause;
 use crate::records::{Loaded, Purpose, RecordKey};

@@ -11,13 +11,13 @@ use subtle::ConstantTimeEq;
 use super::context::{EndpointAnswer, EndpointContext};
 use super::login::{self, asked, registration};
 use super::login_error::{LoginAnswer, LoginError};
-use super::parameters::is_form;
 use super::pending::{Intent, KeepFor, PendingCookies, PendingLogin};
 use super::sign_in::{Issued, VerifiedTokens, session_cookie};
 use super::{connect, urls, visitor};
 use crate::config::Destination;
 use crate::error::redirect;
 use crate::events::{EventCode, timed};
+use crate::html::is_form;
 use crate::protocol::{
     AuthorizationOutcome, AuthorizationResponse, LoginOptions, MalformedResponse, ResponseMode, Target, json,
 };

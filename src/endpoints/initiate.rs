@@ -6,9 +6,10 @@ use http::Method;
 
 use super::context::{EndpointAnswer, EndpointContext};
 use super::login::HEADER_BUDGET;
-use super::parameters::{EndpointQuery, is_form};
+use super::parameters::EndpointQuery;
 use super::urls;
 use crate::error::redirect;
+use crate::html::is_form;
 use crate::page;
 use crate::protocol::{LoginOptions, Target};
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+use bytes::Bytes;
+use http::Response;
 
 use super::context::{EndpointContext, OrRefusal};
 use crate::config::Destination;
@@ -82,13 +82,6 @@ impl EndpointQuery {
         let checked = providers.check(at, &options);
         checked.map(|()| options).map_err(|refused| page::bad_request(&format!("You cannot sign in here: {refused}.")))
     }
-}
-
-/// Whether a body has the format `application/x-www-form-urlencoded`.
-pub(crate) fn is_form(headers: &HeaderMap) -> bool {
-    let form = b"application/x-www-form-urlencoded";
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().get(..form.len()));
-    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(form))
 }
 
 /// So many parameters are looked at.

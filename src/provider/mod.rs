@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT, AUTHORIZATION, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -44,6 +44,7 @@ use self::http_client::PROVIDER_BODY;
 use self::keys::MOST_WAITING;
 use crate::clock::{Clock, Random};
 use crate::events::{EventCode, Events, timed};
+use crate::html::is_form;
 use crate::protocol::metadata::{self};
 use crate::protocol::token::parse_response;
 use crate::protocol::{
@@ -55,8 +56,6 @@ use crate::store::Key;
 
 /// Metadata and keys are read again after this time, in the background.
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
-/// The media type of a form, in which some providers send tokens.
-const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
 /// A provider at which this application is registered.
 pub(crate) struct Provider {
@@ -208,8 +207,8 @@ impl Provider {
     /// What the token endpoint at this URL has answered.
     fn tokens(&self, url: String, answer: &Response<Bytes>) -> Result<TokenResponse, ProviderError> {
         let oauth2 = self.relying_party.oauth2.as_ref();
-        let is_form = oauth2.is_some()
-            && answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(FORM));
+        // Some providers send tokens in a form.
+        let is_form = oauth2.is_some() && is_form(answer.headers());
         let parsed = parse_response(answer.status().as_u16(), answer.body(), is_form);
         let mut tokens = parsed.map_err(|error| match error {
             TokenError::Refused(code) => {
