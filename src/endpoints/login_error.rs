@@ -112,9 +112,7 @@ impl LoginError {
     /// The provider authenticated the user in another way than was asked for, or says that it cannot (OpenID Connect Core
     /// Error Code unmet_authentication_requirements 1.0).
     fn is_other_authentication(&self) -> bool {
-        use JwtError::OtherAuthentication as Other;
-        use ProviderError::{IdToken, Identity};
-        matches!(self, Self::Provider(IdToken(Other(_)) | Identity(Other(_))))
+        matches!(self, Self::Provider(ProviderError::Statement(_, JwtError::OtherAuthentication(_))))
             || matches!(self, Self::Denied(code) if code == "unmet_authentication_requirements")
     }
 
@@ -164,12 +162,12 @@ impl LoginError {
 
     /// Why the tokens of a callback that failed in this way are not kept.
     pub(crate) fn unkept(&self) -> Unkept {
-        use ProviderError::{FetchUserInfo, IdToken, Identity, UserInfo};
+        use ProviderError::{FetchUserInfo, Statement};
         let is_denied = matches!(self, Self::HostedDomain | Self::Vetoed(_) | Self::AccountMismatch { .. });
         let is_over = matches!(self, Self::NotPending | Self::OtherHost(..) | Self::SessionOver | Self::SignedOut);
         let is_unkept =
             matches!(self, Self::EndedByProvider | Self::TooLarge | Self::TooLargeToCarry(_) | Self::NoIdToken);
-        let is_wrong = matches!(self, Self::Provider(IdToken(_) | Identity(_) | FetchUserInfo(_) | UserInfo(_)));
+        let is_wrong = matches!(self, Self::Provider(Statement(..) | FetchUserInfo(_)));
         // Whatever else it is, no revocation takes anything away for it.
         if is_denied || is_over || is_unkept || is_wrong { Unkept::Refused } else { Unkept::Failed }
     }
@@ -202,9 +200,9 @@ mod tests {
             EndedByProvider,
             SignedOut,
             TooLarge,
-            Provider(ProviderError::IdToken(JwtError::UnknownKey("kid".into()))),
+            Provider(ProviderError::Statement("ID token", JwtError::UnknownKey("kid".into()))),
             Provider(ProviderError::FetchUserInfo(UserInfoError::AnotherSubject)),
-            Provider(ProviderError::UserInfo(JwtError::UnknownKey("kid".into()))),
+            Provider(ProviderError::Statement("UserInfo response", JwtError::UnknownKey("kid".into()))),
         ];
         for failure in refused {
             assert_eq!(failure.unkept(), Unkept::Refused, "{failure}");

@@ -139,7 +139,7 @@ async fn check(
     };
     let verified = match verified {
         Ok(verified) => verified,
-        Err(error @ ProviderError::AccessToken(_)) => return invalid(&error.to_string()),
+        Err(error @ ProviderError::Statement(..)) => return invalid(&error.to_string()),
         Err(error) => {
             provider.tell(&error);
             return Err(away(error));

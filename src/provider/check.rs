@@ -53,7 +53,7 @@ impl Provider {
     /// first login would, and nothing of its answers is kept.
     pub(crate) async fn check(&self, scopes: &[String]) -> Result<Vec<Finding>, ProviderError> {
         let document = self.document().await.0?;
-        let known = self.discovered(&document)?;
+        let known = self.discovered(&document).map_err(ProviderError::Unavailable)?;
         if let Some(jwks_uri) = &known.jwks_uri {
             self.fetch_keys(jwks_uri).await?;
         }

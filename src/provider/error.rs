@@ -35,16 +35,9 @@ pub(crate) enum ProviderError {
     Refused(ProviderRefusal),
     #[error("the provider's answer is malformed: {0}")]
     Malformed(&'static str),
-    #[error("the ID token {0}")]
-    IdToken(JwtError),
-    #[error("the identity endpoint's answer {0}")]
-    Identity(JwtError),
-    #[error("the logout token {0}")]
-    LogoutToken(JwtError),
-    #[error("the access token {0}")]
-    AccessToken(JwtError),
-    #[error("the UserInfo response {0}")]
-    UserInfo(JwtError),
+    /// What was said of a person, by its name, does not hold.
+    #[error("the {0} {1}")]
+    Statement(&'static str, JwtError),
     #[error(transparent)]
     FetchUserInfo(#[from] UserInfoError),
 }
@@ -80,15 +73,7 @@ impl ProviderError {
 
     /// OpenID Connect Core 1.0 section 12.2: what came with a refresh is another person's.
     pub(crate) fn names_another_owner(&self) -> bool {
-        matches!(self, Self::IdToken(JwtError::AnotherOwner(_)) | Self::Identity(JwtError::AnotherOwner(_)))
-    }
-
-    /// Whether a token is signed with a key that the provider may have published a moment ago.
-    pub(crate) fn is_unknown_key(&self) -> bool {
-        let (Self::IdToken(why) | Self::LogoutToken(why) | Self::AccessToken(why) | Self::UserInfo(why)) = self else {
-            return false;
-        };
-        matches!(why, JwtError::UnknownKey(_))
+        matches!(self, Self::Statement(_, JwtError::AnotherOwner(_)))
     }
 }
 

@@ -46,7 +46,8 @@ impl Provider {
             None => None,
         };
         let (issuer, answers) = (&self.relying_party.issuer.url, (&answer, list.as_ref()));
-        let identity = oauth2.identity(issuer, answers, self.clock.now()).map_err(ProviderError::Identity)?;
+        let wrong = |why| ProviderError::Statement("identity endpoint's answer", why);
+        let identity = oauth2.identity(issuer, answers, self.clock.now()).map_err(wrong)?;
         let refused = match token_use {
             // Only an ID token could say when and how somebody was authenticated.
             IdTokenUse::Login { max_age, acr_values, .. } if max_age.is_some() || !acr_values.is_empty() => {
@@ -61,7 +62,7 @@ impl Provider {
             }
             _ => return Ok(identity),
         };
-        Err(ProviderError::Identity(refused))
+        Err(wrong(refused))
     }
 
     /// OpenID Connect Core 1.0 section 5.3: what the provider says about the token's owner, who must be the user of this issuer
@@ -76,10 +77,10 @@ impl Provider {
         let (claims, unreadable) = match registered {
             _ if answer.headers().get(CONTENT_TYPE).is_some_and(is_signed) => {
                 let compact = String::from_utf8_lossy(answer.body());
-                let verified = self.with_keys(&self.keys, None, |keys, expected| {
+                let verified = self.with_keys("UserInfo response", &self.keys, None, |keys, expected| {
                     let jws = JwsPolicy { algorithms, ..expected.jws };
                     let expected = &TokenPolicy { jws, ..expected.clone() };
-                    user_info::verify(compact.trim(), issuer, keys, expected).map_err(ProviderError::UserInfo)
+                    user_info::verify(compact.trim(), issuer, keys, expected)
                 });
                 verified.await?
             }

@@ -15,7 +15,7 @@ use crate::events::EventCode;
 use crate::protocol::access_token::{self};
 use crate::protocol::id_token::verify;
 use crate::protocol::logout_token::{self};
-use crate::protocol::{BearerToken, IdToken, IdTokenUse, JwsPolicy, KeySet, LogoutToken, TokenPolicy};
+use crate::protocol::{BearerToken, IdToken, IdTokenUse, JwsPolicy, JwtError, KeySet, LogoutToken, TokenPolicy};
 use crate::secret::Secret;
 
 /// So many logout and access tokens wait for keys at a time.
@@ -47,8 +47,8 @@ impl Provider {
         self: &Arc<Self>, id_token: &Secret, access_token: &Secret, token_use: IdTokenUse<'_>,
     ) -> Result<IdToken, ProviderError> {
         let (id_token, access_token) = (id_token.expose_secret(), access_token.expose_secret());
-        let verified = self.with_keys(&self.keys, None, |keys, expected| {
-            verify(id_token, access_token, &token_use, keys, expected).map_err(ProviderError::IdToken)
+        let verified = self.with_keys("ID token", &self.keys, None, |keys, expected| {
+            verify(id_token, access_token, &token_use, keys, expected)
         });
         let verified = verified.await?;
         if let IdTokenUse::Refresh { original: Some(original) } = &token_use
@@ -63,11 +63,11 @@ impl Provider {
         Ok(verified)
     }
 
-    /// Verifies with the provider's keys, which are read again once, as `again`, where a key is unknown. For that its turn is
-    /// waited for, with one of `places` where they are limited.
+    /// Verifies `what` with the provider's keys, which are read again once, as `again`, where a key is unknown. For that its
+    /// turn is waited for, with one of `places` where they are limited.
     pub(super) async fn with_keys<T>(
-        self: &Arc<Self>, again: &Cached<KeySet>, places: Option<&Semaphore>,
-        verify: impl Fn(&KeySet, &TokenPolicy<'_>) -> Result<T, ProviderError>,
+        self: &Arc<Self>, what: &'static str, again: &Cached<KeySet>, places: Option<&Semaphore>,
+        verify: impl Fn(&KeySet, &TokenPolicy<'_>) -> Result<T, JwtError>,
     ) -> Result<T, ProviderError> {
         let (metadata, seen) = (self.metadata().await?, again.asked());
         // Without ID tokens there are no keys, and nothing that is signed comes from there.
@@ -88,10 +88,11 @@ impl Provider {
         let is_current = places.is_some() && !again.is_older_than(MAX_AGE);
         // What was fetched for tokens of unknown callers is known to them, and to nobody else.
         let known = [Some(self.keys.get_or_fetch(fetch).await?), again.value().filter(|_| is_current)];
+        let wrong = |why| ProviderError::Statement(what, why);
         for keys in known.iter().flatten() {
-            let verified = verify(keys, &expected);
-            if !verified.as_ref().is_err_and(ProviderError::is_unknown_key) {
-                return verified;
+            match verify(keys, &expected) {
+                Err(JwtError::UnknownKey(_)) => {}
+                verified => return verified.map_err(wrong),
             }
         }
         let full = |_| ProviderError::unavailable("too many tokens wait for its keys");
@@ -99,14 +100,14 @@ impl Provider {
         let fetch = async || self.fetch_keys(jwks_uri).await;
         let keys = again.refetch(KEY_SET_THROTTLE, seen, fetch).await?;
         expected.jws.keys_are_new = true;
-        verify(&keys, &expected)
+        verify(&keys, &expected).map_err(wrong)
     }
 
     /// Verifies a logout token with the provider's keys. Where a key is unknown they are read again, as often as for
     /// logins, and apart from them: a login that meets a new key never waits because of what a stranger sent.
     pub(crate) async fn verify_logout_token(self: &Arc<Self>, compact: &str) -> Result<LogoutToken, ProviderError> {
-        self.with_keys(&self.keys_for_anybody, Some(&self.waiting), |keys, expected| {
-            logout_token::verify(compact, keys, expected).map_err(ProviderError::LogoutToken)
+        self.with_keys("logout token", &self.keys_for_anybody, Some(&self.waiting), |keys, expected| {
+            logout_token::verify(compact, keys, expected)
         })
         .await
     }
@@ -116,8 +117,8 @@ impl Provider {
         self: &Arc<Self>, compact: &str, audience: &str,
     ) -> Result<BearerToken, ProviderError> {
         let accepted = (audience, self.relying_party.plain_jwt_access_tokens);
-        self.with_keys(&self.keys_for_anybody, Some(&self.waiting), |keys, expected| {
-            access_token::verify(compact, accepted, keys, expected).map_err(ProviderError::AccessToken)
+        self.with_keys("access token", &self.keys_for_anybody, Some(&self.waiting), |keys, expected| {
+            access_token::verify(compact, accepted, keys, expected)
         })
         .await
     }

@@ -13,7 +13,6 @@ pub(crate) mod default_client;
 pub(crate) mod error;
 pub(crate) mod http_client;
 pub(crate) mod identity;
-mod introspection;
 pub(crate) mod keys;
 pub(crate) mod private_key;
 pub(crate) mod provider_config;
@@ -35,6 +34,7 @@ use http::header::{ACCEPT, AUTHORIZATION, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tower::BoxError;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -48,8 +48,8 @@ use crate::html::is_form;
 use crate::protocol::metadata::{self};
 use crate::protocol::token::parse_response;
 use crate::protocol::{
-    Built, ClientAuthMethod, KeySet, Metadata, ProviderClient, ProviderRefusal, PushedAuthorizationRequests,
-    RefusalRemedy, TokenError, TokenResponse, json, token,
+    BearerToken, Built, ClientAuthMethod, KeySet, Metadata, ProviderClient, ProviderRefusal,
+    PushedAuthorizationRequests, RefusalRemedy, TokenError, TokenResponse, access_token, json, token,
 };
 use crate::secret::Secret;
 use crate::store::Key;
@@ -133,7 +133,7 @@ impl Provider {
 
     async fn fetch_metadata(&self) -> Result<ProviderClient, ProviderError> {
         let (document, is_fetched) = self.document().await;
-        let known = document.and_then(|document| self.discovered(&document));
+        let known = document.and_then(|document| self.discovered(&document).map_err(ProviderError::Unavailable));
         if is_fetched { self.told(known, EventCode::MetadataFetched) } else { known }
     }
 
@@ -148,22 +148,20 @@ impl Provider {
     }
 
     /// Wrong metadata is a provider that cannot be used now: it may be mended without a restart here.
-    fn discovered(&self, document: &[u8]) -> Result<ProviderClient, ProviderError> {
+    fn discovered(&self, document: &[u8]) -> Result<ProviderClient, BoxError> {
         let registered = &self.relying_party;
         let configured = (&registered.metadata, registered.internal_url.as_ref());
-        let (metadata, ignored) =
-            metadata::parse(document, &registered.issuer, configured).map_err(ProviderError::unavailable)?;
+        let (metadata, ignored) = metadata::parse(document, &registered.issuer, configured)?;
         ignored.iter().for_each(|member| self.ignored(format_args!("the discovery document's {member}")));
-        let auth = registered.client_auth_method(&metadata).map_err(ProviderError::unavailable)?;
-        let client = ProviderClient::new(
+        let auth = registered.client_auth_method(&metadata)?;
+        Ok(ProviderClient::new(
             metadata,
             &registered.client_id,
             registered.client_secret.as_ref(),
             auth,
             &registered.redirect_uri,
             (registered.oauth2.as_ref().map_or(" ", |oauth2| &oauth2.scope_separator), registered.api_naming),
-        );
-        client.map_err(ProviderError::unavailable)
+        )?)
     }
 
     /// Whether it has the scope for refresh tokens (OpenID Connect Core 1.0 section 11), and is not `asked` for it.
@@ -239,6 +237,24 @@ impl Provider {
         if answer.status() == StatusCode::OK { Ok(()) } else { Err(refusal(url, &answer, None)) }
     }
 
+    /// RFC 7662: asks about an access token for this application as an API.
+    pub(crate) async fn introspect(
+        self: &Arc<Self>, token: &Secret, audience: &str,
+    ) -> Result<BearerToken, ProviderError> {
+        let known = self.metadata().await?;
+        if known.introspection_endpoint.is_none() {
+            return Err(ProviderError::unavailable("its metadata name no introspection_endpoint"));
+        }
+        let (url, answer) = self.post(&known, known.introspection(token)).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(refusal(url, &answer, None));
+        }
+        let claims = json::object(answer.body()).ok_or(ProviderError::Malformed("introspection response"))?;
+        let (issuer, now) = (&self.relying_party.issuer, self.clock.now());
+        let read = access_token::from_introspection(claims, audience, issuer, now);
+        read.map_err(|why| ProviderError::Statement("access token", why))
+    }
+
     /// Whether an authorization request may be pushed, and whether it must be.
     pub(crate) fn pushes(&self, metadata: &Metadata) -> (bool, bool) {
         match self.relying_party.pushed_authorization_requests {
@@ -254,11 +270,9 @@ impl Provider {
     ) -> Result<String, ProviderError> {
         let (url, answer) = self.post(known, known.pushed(parameters)).await?;
         let members = json::object(answer.body()).unwrap_or_default();
-        match (answer.status().as_u16(), json::text(&members, "error")) {
-            (200 | 201, _) => json::text(&members, "request_uri")
-                .map(str::to_owned)
-                .ok_or(ProviderError::Malformed("pushed authorization response")),
-            (400.., code) => Err(refusal(url, &answer, code.map(json::printable))),
+        match (answer.status().as_u16(), json::text(&members, "request_uri")) {
+            (200 | 201, Some(request_uri)) => Ok(request_uri.to_owned()),
+            (400.., _) => Err(refusal(url, &answer, json::text(&members, "error").map(json::printable))),
             _ => Err(ProviderError::Malformed("pushed authorization response")),
         }
     }

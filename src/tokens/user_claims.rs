@@ -72,7 +72,7 @@ pub(crate) async fn roles(
         // What does not hold names no roles, not even those of before.
         of_access_token = Some(match verified {
             Ok(token) if token.subject.as_deref() == Some(subject) => token.claims,
-            Err(error) if !matches!(error, ProviderError::AccessToken(_)) => return Err(error),
+            Err(error) if !matches!(error, ProviderError::Statement(..)) => return Err(error),
             other => {
                 let why = other.err().map_or("its sub is not the ID token's".to_owned(), |error| error.to_string());
                 provider.tell_once(EventCode::RolesUnreadable, None, &format!("an access token: {why}"));
