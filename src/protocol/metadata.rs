@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use url::{Host, Url};
 
 use super::issuer::ProviderIssuer;
-use super::json;
+use super::json::{self, mismatch};
 use super::jws::{self, Algorithm};
 
 /// The metadata that we use, checked: every endpoint here may be called.
@@ -39,10 +39,8 @@ pub(crate) enum MetadataError {
         "the discovery document names the issuer {found}, expected {expected:?}: configure the issuer exactly so (OIDC_ISSUER)"
     )]
     Issuer { found: String, expected: String },
-    #[error("the discovery document's {name} is {found}, expected {EXPECTED_URL}")]
-    Endpoint { name: &'static str, found: String },
-    #[error("the discovery document's {ALGORITHMS} is {found}, expected one of {}", accepted())]
-    Algorithms { found: String },
+    #[error("the discovery document's {0}")]
+    Member(String),
     #[error(
         "the discovery document's token_endpoint_auth_methods_supported is {0:?}, and this application can do {1:?} alone: configure \
          what the provider takes (OIDC_CLIENT_SECRET, OIDC_PRIVATE_KEY_FILE, OIDC_CLIENT_ASSERTION_FILE), or name the method that it \
@@ -52,11 +50,6 @@ pub(crate) enum MetadataError {
 }
 
 const EXPECTED_URL: &str = "an https URL (http where the issuer itself is http on loopback)";
-const ALGORITHMS: &str = "id_token_signing_alg_values_supported";
-
-fn accepted() -> String {
-    jws::ACCEPTED.each_ref().map(|(name, _)| *name).join(", ")
-}
 
 /// Where the discovery document lies below this URL (OpenID Connect Discovery 1.0 section 4).
 pub(crate) fn discovery_url(base: &str) -> String {
@@ -118,7 +111,7 @@ pub(crate) fn parse(
         par_endpoint: document.optional("pushed_authorization_request_endpoint", Document::called),
         requires_par: document.adds_check("require_pushed_authorization_requests"),
         sends_iss: document.adds_check("authorization_response_iss_parameter_supported"),
-        algorithms: document.algorithms(ALGORITHMS)?,
+        algorithms: document.algorithms("id_token_signing_alg_values_supported")?,
         user_info_algorithms: document.algorithms("userinfo_signing_alg_values_supported").unwrap_or_default(),
         client_auth_methods: document.texts("token_endpoint_auth_methods_supported"),
         scopes: document.texts("scopes_supported"),
@@ -148,7 +141,7 @@ impl Document<'_> {
     /// What is no JSON is told of once, at the end.
     fn ignore(&mut self, name: &str, expected: &str) {
         if let found @ Some(_) = self.members.get(name) {
-            self.ignored.push(format!("{name} is {}, expected {expected}", json::shown(found)));
+            self.ignored.push(mismatch(name, found, expected));
         }
     }
 
@@ -173,9 +166,9 @@ impl Document<'_> {
         inside.or_else(|| moved(&named, internal, internal)).or_else(|| self.url(name))
     }
 
-    fn required(&self, name: &'static str, read: fn(&Self, &str) -> Option<Url>) -> Result<Url, MetadataError> {
-        let found = || json::shown(self.members.get(name));
-        read(self, name).ok_or_else(|| MetadataError::Endpoint { name, found: found() })
+    fn required(&self, name: &str, read: fn(&Self, &str) -> Option<Url>) -> Result<Url, MetadataError> {
+        let wrong = || MetadataError::Member(mismatch(name, self.members.get(name), EXPECTED_URL));
+        read(self, name).ok_or_else(wrong)
     }
 
     fn optional(&mut self, name: &str, read: fn(&Self, &str) -> Option<Url>) -> Option<Url> {
@@ -216,7 +209,9 @@ impl Document<'_> {
         }
         let algorithms: Vec<_> = named.iter().filter_map(|name| Algorithm::from_name(name)).collect();
         if algorithms.is_empty() {
-            return Err(MetadataError::Algorithms { found: json::shown(self.members.get(name)) });
+            let accepted = jws::ACCEPTED.each_ref().map(|(name, _)| *name).join(", ");
+            let found = self.members.get(name);
+            return Err(MetadataError::Member(mismatch(name, found, format_args!("one of {accepted}"))));
         }
         Ok(algorithms)
     }
@@ -299,7 +294,7 @@ mod tests {
         for name in ["authorization_endpoint", "token_endpoint", "jwks_uri"] {
             for given in &odd {
                 let refused = document(|d| d[name] = given.clone()).unwrap_err();
-                assert_eq!(refused, MetadataError::Endpoint { name, found: given.to_string() });
+                assert_eq!(refused, MetadataError::Member(format!("{name} is {given}, expected {EXPECTED_URL}")));
             }
         }
         for name in ["userinfo_endpoint", "revocation_endpoint", "end_session_endpoint"] {
@@ -414,7 +409,8 @@ mod tests {
     fn no_accepted_algorithm_is_an_error_and_none_named_is_rs256() {
         let only = |names: Value| document(|d| d["id_token_signing_alg_values_supported"] = names);
         let refused = only(json!(["none", "HS256"])).unwrap_err();
-        assert_eq!(refused, MetadataError::Algorithms { found: r#"["none","HS256"]"#.into() });
+        let text = "the discovery document's id_token_signing_alg_values_supported is [\"none\",\"HS256\"], expected one of RS256, ";
+        assert!(refused.to_string().starts_with(text), "{refused}");
         for unsaid in [Value::Null, json!([]), json!("RS256"), json!([null, 7])] {
             assert_eq!(only(unsaid).unwrap().algorithms, [Algorithm::from_name("RS256").unwrap()]);
         }
