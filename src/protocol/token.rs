@@ -78,16 +78,13 @@ pub(crate) fn parse_response(status: u16, body: &[u8], is_form: bool) -> Result<
     let form = || Some((form_members(body)?, Vec::new()));
     let (members, unreadable) = if is_form { form() } else { json::members(body) }.unzip();
     match (status, members.as_ref().and_then(refusal)) {
-        (200 | 201, _) => {}
+        // Some providers answer errors with 200.
         (_, Some(refusal)) => return Err(refusal),
+        (200 | 201, None) => {}
         (400.., None) => return Err(TokenError::Refused(None)),
         (_, None) => return Err(TokenError::Malformed("status")),
     }
     let members = members.ok_or(TokenError::Malformed("not a JSON object"))?;
-    // Some providers answer errors with 200.
-    if let Some(refusal) = refusal(&members) {
-        return Err(refusal);
-    }
     // It becomes a header value: only what RFC 6750 section 2.1 lets into one.
     let access_token = json::text(&members, "access_token")
         .filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()))
