@@ -58,9 +58,7 @@ pub(crate) fn verify(
     let mut token = jws::verify(compact, keys, kinds, &expected.jws)?;
     id_token::readable(&mut token, expected.decisive)?;
     let issuer = expected.issuer.check(&token.claims, token.key_issuer)?.to_owned();
-    let issued_at = json::numeric_date(&token.claims, "iat");
-    let issued_at = issued_at.ok_or_else(|| refused(&token.claims, "iat", "a date"))?;
-    id_token::times(&token.claims, issued_at, expected.now)?;
+    id_token::times(&token.claims, id_token::date(&token.claims, "iat")?, expected.now)?;
     BearerToken::new(issuer, token.claims, audience)
 }
 
@@ -87,8 +85,7 @@ pub(crate) fn from_introspection(
 impl BearerToken {
     /// From the claims of a token of this issuer, wherever they were verified.
     fn new(issuer: String, claims: Map<String, Value>, audience: &str) -> Result<Self, JwtError> {
-        let audiences = claims.get("aud").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        if json::text(&claims, "aud") != Some(audience) && !audiences.iter().any(|one| one == audience) {
+        if !json::list(&claims, "aud").iter().any(|one| one == audience) {
             return Err(refused(&claims, "aud", format_args!("{audience:?}")));
         }
         of_no_other(&claims)?;
@@ -126,7 +123,6 @@ impl BearerToken {
 
 /// The scopes of a token: `scope` (RFC 8693 section 4.2), or `scp` at Microsoft Entra ID and Okta; a text or a list.
 fn granted(claims: &Map<String, Value>) -> Vec<String> {
-    let named = ["scope", "scp"].iter().find_map(|name| claims.get(*name));
-    let list = named.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    named.into_iter().chain(list).filter_map(Value::as_str).flat_map(scopes).collect()
+    let name = if claims.contains_key("scope") { "scope" } else { "scp" };
+    json::list(claims, name).iter().filter_map(Value::as_str).flat_map(scopes).collect()
 }

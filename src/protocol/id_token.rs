@@ -162,10 +162,7 @@ pub(super) fn date(claims: &Claims, name: &str) -> Result<u64, JwtError> {
 pub(super) fn audience(claims: &Claims, expected: &TokenPolicy<'_>) -> Result<(), JwtError> {
     let TokenPolicy { client_id, trusted_audiences: trusted, any_audience_with_azp: any, .. } = *expected;
     let is_any = any && json::text(claims, "azp") == Some(client_id);
-    let audiences = match claims.get("aud") {
-        Some(Value::Array(several)) => several.as_slice(),
-        one => one.map_or(&[][..], std::slice::from_ref),
-    };
+    let audiences = json::list(claims, "aud");
     let is_us = |audience: &Value| audience.as_str() == Some(client_id);
     let is_trusted = |audience: &Value| is_any || trusted.iter().any(|trusted| audience.as_str() == Some(trusted));
     let are_known = audiences.iter().all(|audience| is_us(audience) || is_trusted(audience));
@@ -178,7 +175,7 @@ pub(super) fn audience(claims: &Claims, expected: &TokenPolicy<'_>) -> Result<()
 
 /// 3.1.3.7 (4) and (5): several audiences need an authorized party, and one that is named must be us.
 fn authorized_party(claims: &Claims, facts: &OriginalIdToken, client_id: &str) -> Result<(), JwtError> {
-    let several = claims.get("aud").and_then(Value::as_array).is_some_and(|audiences| audiences.len() > 1);
+    let several = json::list(claims, "aud").len() > 1;
     match (&facts.authorized_party, claims.contains_key("azp")) {
         (Some(party), _) if party == client_id => Ok(()),
         (None, false) if !several => Ok(()),

@@ -78,6 +78,14 @@ pub(crate) fn text<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'
     members.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
+/// The values of a member that is a list, or one value in the place of a list.
+pub(crate) fn list<'a>(members: &'a Map<String, Value>, name: &str) -> &'a [Value] {
+    match members.get(name) {
+        Some(Value::Array(several)) => several,
+        one => one.map_or(&[], std::slice::from_ref),
+    }
+}
+
 /// An error code as logs and pages may show it (RFC 6749 section 5.2 allows no more than printable ASCII).
 pub(crate) fn printable(code: &str) -> String {
     code.chars().filter(char::is_ascii_graphic).take(64).collect()
