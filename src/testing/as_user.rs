@@ -131,23 +131,15 @@ impl SignedInLayer {
         self
     }
 
-    async fn prepare(&self) -> Prepared {
-        let runtime = Runtime::new(self.config.clone(), Arc::new(MemoryStore::new()));
-        let runtime = runtime.unwrap_or_else(|error| panic!("{error}"));
-        let session = match &self.subject {
-            None => None,
-            Some(subject) => {
-                let tokens = self.tokens.iter().cloned();
-                let token_sets = tokens.map(|(at, token)| token_set(Some(at), token, runtime.now()));
-                let tokens = Some((None, token_sets.collect()));
-                let user = (&*self.config.provider.issuer, &**subject);
-                let record = record(&runtime, user, self.claims.clone()).unwrap_or_else(|error| panic!("{error}"));
-                let id = start(&runtime, record, tokens).await.unwrap_or_else(|error| panic!("{error}"));
-                let found = runtime.sessions.find(id, runtime.now()).await;
-                found.unwrap_or_else(|error| panic!("{error}"))
-            }
-        };
-        Prepared { runtime, session }
+    async fn prepare(&self) -> Result<Prepared, BoxError> {
+        let runtime = Runtime::new(self.config.clone(), Arc::new(MemoryStore::new()))?;
+        let Some(subject) = &self.subject else { return Ok(Prepared { runtime, session: None }) };
+        let tokens = self.tokens.iter().cloned();
+        let token_sets = tokens.map(|(at, token)| token_set(Some(at), token, runtime.now())).collect();
+        let record = record(&runtime, (&self.config.provider.issuer, subject), self.claims.clone())?;
+        let id = start(&runtime, record, Some((None, token_sets))).await?;
+        let session = runtime.sessions.find(id, runtime.now()).await?;
+        Ok(Prepared { runtime, session })
     }
 }
 
@@ -187,7 +179,8 @@ where
         let ready = self.inner.clone();
         let mut ready = mem::replace(&mut self.inner, ready);
         Box::pin(async move {
-            let Prepared { runtime, session } = who.prepared.get_or_init(|| who.prepare()).await.clone();
+            let prepared = who.prepared.get_or_try_init(|| who.prepare()).await;
+            let Prepared { runtime, session } = prepared.unwrap_or_else(|error| panic!("{error}")).clone();
             let (head, _) = Head::read(request.method(), request.headers(), &runtime.settings.cookies, None);
             RequestState::insert(runtime, session, CookieJar::default(), head, &mut request);
             ready.call(request).await

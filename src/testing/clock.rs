@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Timestamp, millis};
 
 /// A clock that a test moves. Pass [`ManualClock::clock`] to [`Config::clock`](crate::Config::clock). Clones are the
 /// same clock.
@@ -24,8 +24,7 @@ impl ManualClock {
 
     /// Moves the clock forward.
     pub fn advance(&self, duration: Duration) {
-        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        self.0.fetch_add(millis, Ordering::SeqCst);
+        self.0.fetch_add(millis(duration), Ordering::SeqCst);
     }
 
     /// The value for [`Config::clock`](crate::Config::clock).
