@@ -274,17 +274,14 @@ impl Error {
 /// 303: whatever the method was, the browser follows with GET (RFC 9110 section 15.4.4). Every `Location` is made here: a
 /// path that browsers would take for another host is none.
 pub(crate) fn redirect(url: &str) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
     let names_host = url.starts_with("//") || url.starts_with("/\\");
-    match HeaderValue::try_from(url) {
-        Ok(location) if !names_host => {
-            *response.status_mut() = StatusCode::SEE_OTHER;
-            response.headers_mut().insert(LOCATION, location);
-        }
+    let Some(location) = HeaderValue::try_from(url).ok().filter(|_| !names_host) else {
         // Every URL that comes here was checked or encoded before.
-        _ => *response.status_mut() = StatusCode::BAD_REQUEST,
-    }
-    response
+        return response(StatusCode::BAD_REQUEST, Bytes::new(), &[]);
+    };
+    let mut answer = response(StatusCode::SEE_OTHER, Bytes::new(), &[]);
+    answer.headers_mut().insert(LOCATION, location);
+    answer
 }
 
 impl From<StoreError> for Error {
