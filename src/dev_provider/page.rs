@@ -21,33 +21,16 @@ impl IncomingRequest<'_> {
             notice => format!(r#"<p class="notice" role="alert">{}</p>"#, escape(notice)),
         };
         let (title, first, fields) = match consent {
-            None => (
-                "Sign in",
-                ("sign-in", "Sign in"),
-                format!(
-                    r#"<label for="email">E-mail</label>
-<input id="email" name="email" value="{email}" inputmode="email" autocomplete="username" autofocus>
-<label for="roles">Roles, separated by commas</label>
-<input id="roles" name="roles" autocomplete="off">
-<div class="check"><input id="admin" name="admin" type="checkbox" value="on">
-<label for="admin">Sign in as Administrator</label></div>"#
-                ),
-            ),
-            Some(_) => (
-                "Grant access",
-                ("grant", "Grant access"),
-                format!(r#"<p>You are signed in as <strong>{email}</strong>.</p>"#),
-            ),
+            None => ("Sign in", ("sign-in", "Sign in"), format!(include_str!("person.html"), email = email)),
+            Some(_) => {
+                let person = format!("<p>You are signed in as <strong>{email}</strong>.</p>");
+                ("Grant access", ("grant", "Grant access"), person)
+            }
         };
         let buttons = [first, ("sign-out", "Sign out"), ("deny", "Deny")];
         let form = self.form("/sign-in", token, &fields, &buttons);
-        let body = format!(
-            r#"{notice}
-<p>The application <strong>{client}</strong> asks for:</p>
-<ul>{scopes}</ul>
-{form}
-<footer>Development provider: no password, no safety.</footer>"#
-        );
+        let body =
+            format!(include_str!("question.html"), notice = notice, client = client, scopes = scopes, form = form);
         page(StatusCode::OK, title, &body)
     }
 
@@ -65,13 +48,7 @@ impl IncomingRequest<'_> {
             .iter()
             .map(|(answer, label)| format!(r#"<button id="{answer}" name="answer" value="{answer}">{label}</button>"#));
         let buttons = buttons.collect::<String>();
-        format!(
-            r#"<form method="post" action="{action}">
-<input type="hidden" name="pending" value="{token}">
-{fields}
-<div class="buttons">{buttons}</div>
-</form>"#
-        )
+        format!(include_str!("form.html"), action = action, token = token, fields = fields, buttons = buttons)
     }
 
     /// OAuth 2.0 Form Post Response Mode section 2.
