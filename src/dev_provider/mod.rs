@@ -204,7 +204,15 @@ impl DevProvider {
     /// The details of a valid access token, as an API would get them by introspection (RFC 7662); `None` if it has
     /// expired or was revoked.
     pub fn inspect(&self, access_token: &str) -> Option<AccessTokenDetails> {
-        self.state.lock().inspect(access_token, self.settings.clock.now())
+        let state = self.state.lock();
+        let (token, grant) = state.live(access_token, self.settings.clock.now())?;
+        let client_id = grant.client_id.clone();
+        Some(AccessTokenDetails {
+            subject: grant.session.as_ref().map_or(client_id.clone(), |session| session.person.subject()),
+            client_id,
+            scopes: token.scopes.clone(),
+            resources: token.resources.clone(),
+        })
     }
 
     /// The `iss` value, as it was given.

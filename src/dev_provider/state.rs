@@ -7,10 +7,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
+use super::ScriptedLogin;
 use super::authorization_request::CheckedAuthorizationRequest;
 use super::bounded_map::Bounded;
 use super::keys::Keys;
-use super::{AccessTokenDetails, ScriptedLogin};
 use crate::clock::{Random, Timestamp};
 
 /// How long a page may stay open before it is answered.
@@ -72,17 +72,6 @@ impl State {
     pub(super) fn live(&self, token: &str, now: Timestamp) -> Option<(&IssuedAccessToken, &ConsentedGrant)> {
         let access = self.access_tokens.get(token, now)?;
         Some((access, self.grants.get(&access.grant, now)?))
-    }
-
-    pub(super) fn inspect(&self, access_token: &str, now: Timestamp) -> Option<AccessTokenDetails> {
-        let (token, grant) = self.live(access_token, now)?;
-        let client_id = grant.client_id.clone();
-        Some(AccessTokenDetails {
-            subject: grant.session.as_ref().map_or(client_id.clone(), |session| session.person.subject()),
-            client_id,
-            scopes: token.scopes.clone(),
-            resources: token.resources.clone(),
-        })
     }
 }
 

@@ -96,12 +96,10 @@ impl IncomingRequest<'_> {
         let invalid = Refusal::oauth("invalid_scope", "a scope is malformed, or asks about a person");
         let scopes = form.get("scope").map_or(Some(Vec::new()), parse_scopes);
         let scopes = scopes.filter(|scopes| !has(scopes, "openid")).ok_or(invalid)?;
-        let (client_id, resources) = (client_id.to_owned(), form.resources());
-        let access = IssuedAccessToken { grant: self.settings.random.token(), scopes, resources };
-        let (scopes, resources) = (access.scopes.clone(), access.resources.clone());
+        let (id, client_id, resources) = (self.settings.random.token(), client_id.to_owned(), form.resources());
+        let access = IssuedAccessToken { grant: id.clone(), scopes: scopes.clone(), resources: resources.clone() };
         let grant = ConsentedGrant { client_id, session: None, scopes, resources };
-        let expires_at = self.until(self.settings.access_token_lifetime);
-        self.state.grants.insert(access.grant.clone(), grant.clone(), expires_at);
+        self.state.grants.insert(id, grant.clone(), self.until(self.settings.access_token_lifetime));
         Ok(self.issue(&grant, access, None))
     }
 
