@@ -6,65 +6,54 @@ use super::shared_account::{AccountSource, SharedAccount};
 use crate::protocol::ResponseMode;
 
 impl SharedAccount {
-    /// Problems of a configuration with this account, each with its remedy.
-    pub(crate) fn problems(&self, config: &Config, durable: bool) -> Vec<String> {
-        let mut problems = Vec::new();
-        let name = self.name.as_bytes();
-        if name.is_empty() || name.len() > 64 || !name.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b)) {
-            problems.push(format!(
-                "the account's name {:?} is invalid: use up to 64 letters, digits, -, _ and .",
-                self.name
-            ));
+    /// Checks a configuration with this account.
+    pub(crate) fn check(&self, config: &Config, durable: bool, problems: &mut Vec<String>) {
+        let name = &self.name;
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        {
+            problems.push(format!("the account's name {name:?} is invalid: use up to 64 letters, digits, -, _ and ."));
         }
-        for connection in config.connections().filter(|connection| connection.single_use) {
+        for Connection { name, .. } in config.connections().filter(|connection| connection.single_use) {
             problems.push(format!(
-                "connection {:?} is for one use, but the shared account serves all requests: remove single_use()",
-                connection.name
+                "connection {name:?} is for one use, but the shared account serves all requests: remove single_use()"
             ));
         }
         match &self.source {
-            AccountSource::ClientCredentials => check_client_credentials(config, &mut problems),
+            AccountSource::ClientCredentials => check_client_credentials(config, problems),
             AccountSource::RefreshToken(token) => {
                 if token.expose_secret().is_empty() {
                     problems.push("the account's refresh token is empty (ACCOUNT_REFRESH_TOKEN)".to_owned());
                 }
-                for connection in config.connections() {
+                for Connection { name, .. } in config.connections() {
                     problems.push(format!(
-                        "connection {:?} has no grant: the account's one refresh token serves the configuration's own \
-                         resources; move its resources there, or use SharedAccount::connected_by_admin()",
-                        connection.name
+                        "connection {name:?} has no grant: the account's one refresh token serves the configuration's own \
+                         resources; move its resources there, or use SharedAccount::connected_by_admin()"
                     ));
                 }
             }
             AccountSource::Admin => {
                 if !durable && !self.allow_volatile_store {
-                    problems.push(
-                        "SharedAccount::connected_by_admin() is connected by hand, and the store loses it at every \
-                         restart: use a durable store, or call allow_volatile_store()"
-                            .to_owned(),
-                    );
+                    let why = "SharedAccount::connected_by_admin() is connected by hand, and the store loses it at every \
+                               restart: use a durable store, or call allow_volatile_store()";
+                    problems.push(why.to_owned());
                 }
-                check_admins(config, &mut problems);
+                check_admins(config, problems);
             }
         }
-        problems
     }
 }
 
 fn check_client_credentials(config: &Config, problems: &mut Vec<String>) {
     if !config.provider.has_client_credentials() && !config.is_development() {
-        problems.push(
-            "SharedAccount::client_credentials() needs a client_secret or a private key: set it (OIDC_CLIENT_SECRET, \
-             OIDC_PRIVATE_KEY_FILE)"
-                .to_owned(),
-        );
+        let why = "SharedAccount::client_credentials() needs a client_secret or a private key: set it (OIDC_CLIENT_SECRET, \
+                   OIDC_PRIVATE_KEY_FILE)";
+        problems.push(why.to_owned());
     }
     let public = config.more_providers.iter().filter(|provider| !provider.has_client_credentials());
-    for connection in public.flat_map(|provider| &provider.connections) {
+    for Connection { name, .. } in public.flat_map(|provider| &provider.connections) {
         problems.push(format!(
-            "connection {:?} is at a provider without a client_secret: set it, because \
-             SharedAccount::client_credentials() needs one",
-            connection.name
+            "connection {name:?} is at a provider without a client_secret: set it, because \
+             SharedAccount::client_credentials() needs one"
         ));
     }
 }
@@ -73,17 +62,14 @@ fn check_admins(config: &Config, problems: &mut Vec<String>) {
     let admins = [&config.admins, &config.admin_subjects, &config.admin_roles].iter().any(|rules| !rules.is_empty());
     // The development provider's people say themselves whether they are admins.
     if !admins && !config.is_development() {
-        problems.push(
-            "SharedAccount::connected_by_admin() needs an admin, and no user is one: set admins (ADMINS), \
-             admin_subjects or admin_roles (ADMIN_ROLES)"
-                .to_owned(),
-        );
+        let why = "SharedAccount::connected_by_admin() needs an admin, and no user is one: set admins (ADMINS), \
+                   admin_subjects or admin_roles (ADMIN_ROLES)";
+        problems.push(why.to_owned());
     }
 }
 
-/// Problems of a configuration in stateless mode, each with its remedy.
-pub(crate) fn stateless_problems(config: &Config) -> Vec<String> {
-    let mut problems = Vec::new();
+/// Checks a configuration in stateless mode.
+pub(crate) fn stateless(config: &Config, problems: &mut Vec<String>) {
     let mut kept = |what: &str| {
         problems.push(format!(
             "{what} has GrantLifetime::Persistent, but stateless mode keeps no grant after logout: use \
@@ -95,38 +81,32 @@ pub(crate) fn stateless_problems(config: &Config) -> Vec<String> {
     }
     // What is for one use is kept nowhere anyway, and a visitor's grant is nobody's.
     let lasting = |one: &&Connection| one.grant_lifetime == GrantLifetime::Persistent && !one.single_use;
-    for connection in config.connections().filter(lasting) {
-        kept(&format!("connection {:?}", connection.name));
+    for Connection { name, .. } in config.connections().filter(lasting) {
+        kept(&format!("connection {name:?}"));
     }
     if config.max_sessions_per_user.is_some() {
         let why = "max_sessions_per_user is set, but in stateless mode nobody can count sessions: remove it, or use \
                    OidcLayer::per_user with a store";
         problems.push(why.to_owned());
     }
-    if config.max_cookie_bytes < LEAST {
+    let most = config.max_cookie_bytes;
+    if most < LEAST {
         problems.push(format!(
-            "max_cookie_bytes is {}, which is too small for any session: use the default of {}, or a size from the table \
-             in tower_oidc::docs::stateless",
-            config.max_cookie_bytes,
-            6 * 1024
+            "max_cookie_bytes is {most}, which is too small for any session: use the default of 6144, or a size from the \
+             table in tower_oidc::docs::stateless"
         ));
     }
     let mut modes = config.providers().map(|provider| provider.response_mode);
     if modes.any(|mode| mode == ResponseMode::FormPost) && config.connections().next().is_some() {
-        problems.push(
-            "response_mode is form_post, but in stateless mode connections need cookies, which browsers do not send with \
-             a form of another site: use ResponseMode::Query"
-                .to_owned(),
-        );
+        let why = "response_mode is form_post, but in stateless mode connections need cookies, which browsers do not send with \
+                   a form of another site: use ResponseMode::Query";
+        problems.push(why.to_owned());
     }
     if config.frontchannel_logout {
-        problems.push(
-            "frontchannel_logout is on, but in stateless mode anyone who knows its address could fill the store with \
-             names of sessions: use back-channel logout"
-                .to_owned(),
-        );
+        let why = "frontchannel_logout is on, but in stateless mode anyone who knows its address could fill the store with \
+                   names of sessions: use back-channel logout";
+        problems.push(why.to_owned());
     }
-    problems
 }
 
 /// No session takes less, with the claims beside it: names of one letter, and a bare ID token signed with ES256.

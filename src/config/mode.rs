@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::connection::Connection;
 use super::shared_account::SharedAccount;
 use super::{Config, checks};
 
@@ -38,16 +39,15 @@ impl Mode {
         matches!(self, Self::Stateless)
     }
 
-    /// Problems of a configuration in this mode, each with its remedy.
-    pub(crate) fn problems(&self, config: &Config, durable: bool) -> Vec<String> {
-        let mut problems = match self {
-            Self::PerUser => Vec::new(),
-            Self::Stateless => checks::stateless_problems(config),
-            Self::SingleUser(account) => account.problems(config, durable),
-        };
-        for connection in config.connections().filter(|connection| connection.visitors) {
-            let name = &connection.name;
-            if connection.single_use {
+    /// Checks a configuration in this mode.
+    pub(crate) fn check(&self, config: &Config, durable: bool, problems: &mut Vec<String>) {
+        match self {
+            Self::PerUser => {}
+            Self::Stateless => checks::stateless(config, problems),
+            Self::SingleUser(account) => account.check(config, durable, problems),
+        }
+        for Connection { name, single_use, .. } in config.connections().filter(|connection| connection.visitors) {
+            if *single_use {
                 problems.push(format!(
                     "connection {name:?} is for visitors and for one use, which needs a signed-in user, because a visitor's grant \
                      is kept: remove allow_visitors() or single_use()"
@@ -60,7 +60,6 @@ impl Mode {
                 ));
             }
         }
-        problems
     }
 
     /// Whether a login's tokens are the person's to use later.

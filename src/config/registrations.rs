@@ -97,26 +97,24 @@ fn issuer(provider: &ProviderConfig) -> ProviderIssuer {
 
 /// Checks that a provider's name and issuer differ from those of the providers before it.
 fn names(provider: &ProviderConfig, before: &[ProviderConfig], problems: &mut Vec<String>) {
-    if !is_name(&provider.name) {
-        let name = &provider.name;
+    let name = &provider.name;
+    if !is_name(name) {
         problems.push(format!("the name {name:?} is invalid: use up to 64 letters, digits, `-` and `_`"));
     }
-    if before.iter().any(|other| other.name.eq_ignore_ascii_case(&provider.name)) {
+    if before.iter().any(|other| other.name.eq_ignore_ascii_case(name)) {
         problems.push("another provider has the same name: give each provider its own".to_owned());
     }
     // A person is issuer and subject: under one issuer nobody could tell at which registration they signed in.
     let own = issuer(provider);
-    if let Some(other) = before.iter().find(|other| issuer(other).overlaps(&own)) {
+    if let Some(ProviderConfig { name, .. }) = before.iter().find(|other| issuer(other).overlaps(&own)) {
         problems.push(format!(
-            "the provider {:?} has the same issuer, or a tenant of it: register the application once at each provider, and \
-             use connections for additional grants",
-            other.name
+            "the provider {name:?} has the same issuer, or a tenant of it: register the application once at each provider, \
+             and use connections for additional grants"
         ));
     }
     if !provider.login && !provider.resources.is_empty() {
-        problems.push(
-            "it has resources, but no logins (`login` is false): move them to a connection at this provider".to_owned(),
-        );
+        let why = "it has resources, but no logins (`login` is false): move them to a connection at this provider";
+        problems.push(why.to_owned());
     }
 }
 
@@ -182,8 +180,7 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
     }
     let logout_url = provider.logout_url.as_ref().map(|url| url.replace("{end_session_endpoint}", "https://op.test"));
     if logout_url.is_some_and(|url| !secure(&url)) {
-        problems
-            .push("logout_url (OIDC_LOGOUT_URL) is no https URL (http is for loopback only): correct it".to_owned());
+        problems.push("logout_url (OIDC_LOGOUT_URL) is no https URL (http is for loopback only): correct it".into());
     }
     roles(provider, problems);
     let names = provider.authorization_parameters.iter().map(|(name, _)| name.as_str());
@@ -242,11 +239,9 @@ fn client_authentication(provider: &ProviderConfig, problems: &mut Vec<String>) 
     let names_no_issuer = provider.oauth2.as_ref().map_or(is_template, |oauth2| oauth2.response_issuer.is_none());
     let asserts = !provider.private_keys.is_empty() || provider.client_auth == Some(ClientAuthMethod::ClientSecretJwt);
     if asserts && names_no_issuer && provider.client_assertion_audience.is_none() {
-        problems.push(
-            "client_assertion_audience is missing, and this provider has no issuer of its own: set it to the URL of the token \
-             endpoint (OIDC_CLIENT_ASSERTION_AUDIENCE)"
-                .to_owned(),
-        );
+        let why = "client_assertion_audience is missing, and this provider has no issuer of its own: set it to the URL of the \
+                   token endpoint (OIDC_CLIENT_ASSERTION_AUDIENCE)";
+        problems.push(why.to_owned());
     }
     let (written, id, algorithm) = (provider.private_keys.clone(), id.clone(), algorithm.clone());
     let keys = ClientKeys { written, id, algorithm, ..ClientKeys::default() };

@@ -10,7 +10,7 @@ use url::Url;
 use super::Config;
 use super::admins::Admins;
 use super::api::CheckedApi;
-use super::connection::GrantLifetime;
+use super::connection::{Connection, GrantLifetime};
 use super::connections::CheckedConnections;
 use super::destination::Destination;
 use super::registrations::written;
@@ -86,7 +86,7 @@ impl Settings {
         let admins = Admins::check(config, &relying_parties, &mut problems);
         let api = CheckedApi::check(config, &public_url, &relying_parties, &mut problems);
         let (secrets, made_up) = secrets(config, &relying_parties, durable, &mut problems);
-        problems.extend(config.mode.problems(config, durable));
+        config.mode.check(config, durable, &mut problems);
         let Ok(home) = home else {
             problems.push(format!("public_url is {public_url}: its path is none that redirects can name"));
             return Err(ConfigError { problems });
@@ -267,13 +267,12 @@ fn lifetimes(config: &Config, problems: &mut Vec<String>) {
     let mut granted = config.connections().filter(|connection| connection.visitors);
     // Cookies count whole seconds.
     if config.visitor_lifetime < Duration::from_secs(1)
-        && let Some(connection) = granted.next()
+        && let Some(Connection { name, .. }) = granted.next()
     {
         problems.push(format!(
-            "visitor_lifetime is less than a second, and connection {:?} is for visitors: their grants would end at \
+            "visitor_lifetime is less than a second, and connection {name:?} is for visitors: their grants would end at \
              once, and they would be redirected to grant access again and again. Use a longer one (the default is 30 \
-             days), or remove allow_visitors()",
-            connection.name
+             days), or remove allow_visitors()"
         ));
     }
     for (name, lifetime) in [
