@@ -24,10 +24,7 @@ pub(crate) fn document(
     status: StatusCode, heading: &str, style: &str, body: &str, script_nonce: Option<&str>,
 ) -> Response<Bytes> {
     let heading = escape(heading);
-    let html = format!(
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
-         <title>{heading}</title><style>{style}</style><main><h1>{heading}</h1>{body}</main></html>"
-    );
+    let html = format!(include_str!("html/document.html"), heading = heading, style = style, body = body);
     let scripts = script_nonce.map_or_else(|| "'none'".to_owned(), |nonce| format!("'nonce-{nonce}'"));
     let policy = format!(
         "default-src 'none'; style-src 'unsafe-inline'; script-src {scripts}; base-uri 'none'; frame-ancestors 'none'"
@@ -54,12 +51,8 @@ pub(crate) fn self_submitting(
     let fields = fields.iter().map(|(name, value)| {
         format!("<input type=hidden name=\"{}\" value=\"{}\">", escape(name.as_ref()), escape(value.as_ref()))
     });
-    let body = format!(
-        "<form method=\"post\" action=\"{}\">{}<button>Continue</button></form>\
-         <script nonce=\"{nonce}\">document.forms[0].submit()</script>",
-        escape(action),
-        fields.collect::<String>()
-    );
+    let (action, fields) = (escape(action), fields.collect::<String>());
+    let body = format!(include_str!("html/self_submitting.html"), action = action, fields = fields, nonce = nonce);
     document(StatusCode::OK, heading, style, &body, Some(nonce))
 }
 
