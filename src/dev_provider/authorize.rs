@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
 use super::authorization_request::{CheckedAuthorizationRequest, Reply};
-use super::request::{Form, is_cross_site};
+use super::request::{Form, decoded, is_cross_site};
 use super::response::{Answer, Refusal, see_other};
 use super::state::{
     CODE_LIFETIME, Code, DevSession, GRANT_LIFETIME, PAGE_LIFETIME, PendingSignIn, Person, SESSION_LIFETIME,
@@ -232,9 +232,7 @@ impl IncomingRequest<'_> {
 
     /// The e-mail address that the sign-in page shows at first: the hint, otherwise that of the last sign-in here.
     fn suggested_email(&self, asked: &CheckedAuthorizationRequest, request: &Request<Bytes>) -> String {
-        let remembered = self.settings.issuer.cookie(request, EMAIL).unwrap_or_default();
-        let remembered = form_urlencoded::parse(remembered.as_bytes()).next();
-        let remembered = remembered.map(|(email, _)| email.into_owned());
+        let remembered = self.settings.issuer.cookie(request, EMAIL).map(decoded);
         let emails = asked.login_hint.clone().into_iter().chain(remembered);
         emails.chain([DEFAULT_EMAIL.to_owned()]).find(|email| is_email(email)).unwrap_or_default()
     }

@@ -62,6 +62,13 @@ pub(super) fn header_of<'r>(request: &'r Request<Bytes>, name: &HeaderName) -> O
     request.headers().get(name)?.to_str().ok()
 }
 
+/// What form-encoded text stands for.
+pub(super) fn decoded(text: &str) -> String {
+    // Left alone, `&` would end the value and `=` would begin one; neither is form-encoded text.
+    let text = text.replace('&', "%26").replace('=', "%3D");
+    form_urlencoded::parse(text.as_bytes()).next().map(|(text, _)| text.into_owned()).unwrap_or_default()
+}
+
 /// Whether another site's page sent this form.
 ///
 /// An `Origin` of `null` decides nothing: our own pages send it, because their `Referrer-Policy` is

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::authorization_request::parse_scopes;
-use super::request::{Form, header_of};
+use super::request::{Form, decoded, header_of};
 use super::response::{Answer, Refusal, empty, private_json};
 use super::state::{CODE_LIFETIME, ConsentedGrant, GRANT_LIFETIME, IssuedAccessToken, RefreshToken, has};
 use super::{Client, IncomingRequest};
@@ -209,11 +209,5 @@ fn basic(authorization: &str) -> Option<(String, String)> {
     let is_basic = scheme.eq_ignore_ascii_case("Basic");
     let pair = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
     let (id, secret) = pair.split_once(':').filter(|_| is_basic)?;
-    Some((form_decoded(id), form_decoded(secret)))
-}
-
-fn form_decoded(text: &str) -> String {
-    // Left alone, `&` would end the value and `=` would begin one; neither is form-encoded text.
-    let text = text.replace('&', "%26").replace('=', "%3D");
-    form_urlencoded::parse(text.as_bytes()).next().map(|(text, _)| text.into_owned()).unwrap_or_default()
+    Some((decoded(id), decoded(secret)))
 }
