@@ -185,14 +185,12 @@ fn authorized_party(claims: &Claims, facts: &OriginalIdToken, client_id: &str) -
 
 /// A date, with how far it is from this clock, by which it must be as expected.
 fn at_fault(claims: &Claims, name: &str, now: Timestamp, expected: &str) -> String {
-    let date = json::numeric_date(claims, name);
-    let distance = date.map(|date| i128::from(date) - i128::from(now.as_secs()));
-    let distance = match distance {
-        Some(seconds @ 0..) => format!(" ({seconds} s after this clock): set the clock that is wrong"),
-        Some(seconds) => format!(" ({} s before this clock): set the clock that is wrong", -seconds),
-        None => String::new(),
-    };
-    let leeway = LEEWAY.as_secs();
+    let (now, leeway) = (now.as_secs(), LEEWAY.as_secs());
+    let distance = json::numeric_date(claims, name).map(|date| {
+        let side = if date < now { "before" } else { "after" };
+        format!(" ({} s {side} this clock): set the clock that is wrong", date.abs_diff(now))
+    });
+    let distance = distance.unwrap_or_default();
     mismatch(name, claims.get(name), format_args!("{expected}, with {leeway} s of leeway{distance}"))
 }
 
