@@ -74,13 +74,10 @@ pub(super) async fn swap(
     let (key_bytes, contents) = (&key.0[..], &record.contents[..]);
     let mut values: Vec<&(dyn ToSql + Sync)> = vec![&key_bytes, &record.expires_at, &contents];
     values.extend(tags.iter().map(|tag| tag as &(dyn ToSql + Sync)));
-    match expected.map(columns::from_version) {
-        None => client.query_opt(&client.prepare_cached(CREATE).await?, &values).await,
-        Some(expected) => {
-            values.push(&expected);
-            client.query_opt(&client.prepare_cached(CHANGE).await?, &values).await
-        }
-    }
+    let expected = expected.map(columns::from_version);
+    values.extend(expected.iter().map(|expected| expected as &(dyn ToSql + Sync)));
+    let statement = client.prepare_cached(if expected.is_some() { CHANGE } else { CREATE }).await?;
+    client.query_opt(&statement, &values).await
 }
 
 pub(super) async fn delete(client: Arc<Client>, key: Key, expected: Option<Version>) -> Result<bool, Error> {

@@ -1,6 +1,6 @@
 //! The tables and their version, and the statements. Each function is one transaction.
 
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, ToSql, TransactionBehavior, params};
 
 use super::super::columns::{self, Columns, INDEXES, is_current};
 use super::super::{Key, StoreError, Stored, Tag, Version};
@@ -68,15 +68,12 @@ pub(super) fn swap(
     let next: i64 = prepare(&transaction, include_str!("next_version.sql"))?
         .query_row([writer.id, columns::from_timestamp(writer.clock.now())], |row| row.get(0))
         .map_err(failed)?;
-    let [tag1, tag2, tag3, tag4, tag5, tag6] = record.tags;
-    let (expires_at, contents) = (record.expires_at, &record.contents[..]);
-    let written = match expected.map(columns::from_version) {
-        None => prepare(&transaction, include_str!("create.sql"))?
-            .execute(params![key.0, next, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6]),
-        Some(expected) => prepare(&transaction, include_str!("change.sql"))?
-            .execute(params![key.0, next, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6, expected]),
-    };
-    if written.map_err(failed)? == 0 {
+    let (contents, expected) = (&record.contents[..], expected.map(columns::from_version));
+    let mut values: Vec<&dyn ToSql> = vec![&key.0, &next, &record.expires_at, &contents];
+    values.extend(record.tags.iter().map(|tag| tag as &dyn ToSql));
+    values.extend(expected.iter().map(|expected| expected as &dyn ToSql));
+    let statement = if expected.is_some() { include_str!("change.sql") } else { include_str!("create.sql") };
+    if prepare(&transaction, statement)?.execute(&values[..]).map_err(failed)? == 0 {
         return Ok(None);
     }
     transaction.commit().map_err(failed)?;
