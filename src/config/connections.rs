@@ -56,32 +56,31 @@ impl CheckedConnections {
                 if others.iter().any(|(_, other)| other.name == *name) {
                     found.push(format!("two connections have the name {name:?}: give each its own name"));
                 }
-                check_name(name, &mut found);
+                if !is_name(name) {
+                    found.push(format!(
+                        "connection name {name:?} is invalid: use up to 64 letters, digits, `-` and `_`"
+                    ));
+                }
+                if name == LOGIN {
+                    found.push("connection name `login` is reserved".to_owned());
+                }
                 others.push((ProviderId(index), connection.clone()));
             }
         }
-        let all = providers.iter().enumerate().map(|(index, provider)| {
+        let seen = providers.iter().enumerate().map(|(index, provider)| {
             let login = provider.login.then(|| (ProviderId(index), login(provider, config.login_grant_lifetime)));
-            Self::seen(login.iter().chain(&others), providers, &mut found)
+            let (mut all, mut resources) = (Vec::new(), Vec::new());
+            for (provider, connection) in login.iter().chain(&others) {
+                all.push(CheckedConnection::new(*provider, connection, &providers[provider.0], &mut found));
+                resources.extend(connection.resources.iter().map(|resource| (connection.name.as_str(), resource)));
+            }
+            let resources = Resources::check(&resources, &mut found);
+            let sign_in = all.iter().find(|connection| connection.name == LOGIN).cloned();
+            Self { all, sign_in, resources }
         });
-        let all = all.collect();
+        let seen = seen.collect();
         problems.extend(distinct(&found));
-        all
-    }
-
-    fn seen<'a>(
-        connections: impl Iterator<Item = &'a (ProviderId, Connection)>, providers: &[ProviderConfig],
-        problems: &mut Vec<String>,
-    ) -> Self {
-        let mut all = Vec::new();
-        let mut resources = Vec::new();
-        for (provider, connection) in connections {
-            all.push(CheckedConnection::new(*provider, connection, &providers[provider.0], problems));
-            resources.extend(connection.resources.iter().map(|resource| (connection.name.as_str(), resource)));
-        }
-        let resources = Resources::check(&resources, problems);
-        let sign_in = all.iter().find(|connection| connection.name == LOGIN).cloned();
-        Self { all, sign_in, resources }
+        seen
     }
 
     /// The tokens are an account's: nobody who signs in is asked for them. `by_hand`: a person grants them all the
@@ -198,15 +197,6 @@ impl CheckedConnection {
 fn login(provider: &ProviderConfig, grant_lifetime: GrantLifetime) -> Connection {
     let login = Connection::new(LOGIN).grant_lifetime(grant_lifetime);
     Connection { scopes: provider.scopes.clone(), resources: provider.resources.clone(), ..login }
-}
-
-fn check_name(name: &str, problems: &mut Vec<String>) {
-    if !is_name(name) {
-        problems.push(format!("connection name {name:?} is invalid: use up to 64 letters, digits, `-` and `_`"));
-    }
-    if name == LOGIN {
-        problems.push("connection name `login` is reserved".to_owned());
-    }
 }
 
 #[cfg(test)]

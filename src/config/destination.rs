@@ -25,11 +25,9 @@ impl Destination {
         // Location header. (Behind `?` or `#` it is a backslash.) Spaces, and what is no ASCII in a path, are the caller's to
         // encode.
         let path = given.split(['?', '#']).next().unwrap_or_default();
-        if given.bytes().any(|byte| byte <= b' ' || byte == 0x7f) || path.contains('\\') || !path.is_ascii() {
-            return Err(DestinationError::NotAllowed);
-        }
-        // Whoever decodes a path on the way, and there are proxies that do, would break a header with these.
-        if has_encoded_control(path) {
+        let is_odd = given.bytes().any(|byte| byte <= b' ' || byte == 0x7f) || path.contains('\\') || !path.is_ascii();
+        // Whoever decodes a path on the way, and there are proxies that do, would break a header with encoded ones.
+        if is_odd || has_encoded_control(path) {
             return Err(DestinationError::NotAllowed);
         }
         let given = &encoded(given)?;

@@ -119,9 +119,8 @@ impl Store for MemoryStore {
     }
 
     fn delete(&self, key: Key, expected: Option<Version>) -> StoreFuture<'_, bool> {
-        Box::pin(
-            async move { Ok(self.delete_now(key, |stored| expected.is_none_or(|version| version == stored.version))) },
-        )
+        let is_expected = move |stored: &Stored| expected.is_none_or(|version| version == stored.version);
+        Box::pin(async move { Ok(self.delete_now(key, is_expected)) })
     }
 
     fn find(&self, tag: Tag) -> StoreFuture<'_, Vec<Key>> {
