@@ -4,20 +4,22 @@ use std::collections::HashMap;
 
 use crate::clock::Timestamp;
 
-pub(super) struct Bounded<T> {
+/// Holds so many entries at the most.
+pub(super) struct Bounded<T, const CAPACITY: usize> {
     /// Each with the time at which it expires.
     pub(super) entries: HashMap<String, (T, Timestamp)>,
-    capacity: usize,
 }
 
-impl<T> Bounded<T> {
-    pub(super) fn new(capacity: usize) -> Self {
-        Self { entries: HashMap::new(), capacity }
+impl<T, const CAPACITY: usize> Default for Bounded<T, CAPACITY> {
+    fn default() -> Self {
+        Self { entries: HashMap::new() }
     }
+}
 
+impl<T, const CAPACITY: usize> Bounded<T, CAPACITY> {
     pub(super) fn insert(&mut self, key: String, value: T, expires_at: Timestamp) {
         // Looking through everything is cheap enough for the rare moment when the map is full.
-        if self.entries.len() >= self.capacity
+        if self.entries.len() >= CAPACITY
             && let Some(first) = self.entries.iter().min_by_key(|(_, (_, end))| *end).map(|(key, _)| key.clone())
         {
             self.entries.remove(&first);
@@ -54,7 +56,7 @@ mod tests {
     #[test]
     fn what_expires_first_goes_first() {
         let at = Timestamp::from_secs;
-        let mut map = Bounded::new(2);
+        let mut map = Bounded::<_, 2>::default();
         map.insert("old".into(), 1, at(99));
         map.insert("brief".into(), 2, at(5));
         map.insert("new".into(), 3, at(100));
@@ -66,7 +68,7 @@ mod tests {
     #[test]
     fn the_expired_is_not_there() {
         let at = Timestamp::from_secs;
-        let mut map = Bounded::new(2);
+        let mut map = Bounded::<_, 2>::default();
         map.insert("key".into(), (), at(5));
         assert!(map.get("key", at(4)).is_some() && map.get("key", at(5)).is_none());
         assert!(map.get_mut("key", at(5)).is_none() && map.remove("key", at(5)).is_none());

@@ -45,6 +45,7 @@ mod user_info;
 mod issuer;
 use issuer::Issuer;
 mod keys;
+use keys::Keys;
 mod state;
 use state::{GRANT_LIFETIME, Person, State};
 mod bounded_map;
@@ -119,17 +120,15 @@ impl DevProvider {
             issuer = issuer.as_str(),
             "the development provider is on: anyone who reaches it signs in as anybody"
         );
-        let random = Random::system();
-        let state = State::new(&random);
         let settings = DevSettings {
             issuer,
             local_only,
             clients: Vec::new(),
             clock: Clock::system(),
-            random,
+            random: Random::system(),
             access_token_lifetime: Duration::from_secs(5 * 60),
         };
-        Self { settings: Arc::new(settings), state: Arc::new(Mutex::new(state)) }
+        Self { settings: Arc::new(settings), state: Arc::default() }
     }
 
     /// Registers a client, and replaces an earlier one with that id. Without a secret it is a public client (RFC 6749
@@ -162,7 +161,7 @@ impl DevProvider {
     /// Sets the source of every code, token and key. The provider starts again with a new key.
     #[must_use]
     pub fn random(mut self, random: Random) -> Self {
-        self.state = Arc::new(Mutex::new(State::new(&random)));
+        self.state = Arc::new(Mutex::new(State { keys: Keys::generate(&random), ..State::default() }));
         Arc::make_mut(&mut self.settings).random = random;
         self
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
+use smart_default::SmartDefault;
 
 use super::ScriptedLogin;
 use super::authorization_request::CheckedAuthorizationRequest;
@@ -25,40 +26,27 @@ const MOST_PENDING: usize = 1024;
 const MOST: usize = 32_768;
 const MAX_REMEMBERED_SCOPES: usize = 64;
 
+#[derive(SmartDefault)]
 pub(super) struct State {
+    #[default(Keys::generate(&Random::system()))]
     pub(super) keys: Keys,
     pub(super) script: Option<ScriptedLogin>,
     /// The roles of users, by their subjects.
-    pub(super) roles: Bounded<Vec<String>>,
+    pub(super) roles: Bounded<Vec<String>, MOST_PENDING>,
     /// Sign-in and consent pages under way, by the token in their form.
-    pub(super) pages: Bounded<PendingSignIn>,
+    pub(super) pages: Bounded<PendingSignIn, MOST_PENDING>,
     /// Logout confirmations under way, likewise.
-    pub(super) logouts: Bounded<PendingSignOut>,
+    pub(super) logouts: Bounded<PendingSignOut, MOST_PENDING>,
     /// Sessions by the value of the browser's cookie.
-    pub(super) sessions: Bounded<DevSession>,
-    pub(super) codes: Bounded<Code>,
+    pub(super) sessions: Bounded<DevSession, MOST>,
+    pub(super) codes: Bounded<Code, MOST_PENDING>,
     /// A grant is the family of its tokens: once it is gone, they are worth nothing.
-    pub(super) grants: Bounded<ConsentedGrant>,
-    pub(super) access_tokens: Bounded<IssuedAccessToken>,
-    pub(super) refresh_tokens: Bounded<RefreshToken>,
+    pub(super) grants: Bounded<ConsentedGrant, MOST>,
+    pub(super) access_tokens: Bounded<IssuedAccessToken, MOST>,
+    pub(super) refresh_tokens: Bounded<RefreshToken, MOST>,
 }
 
 impl State {
-    pub(super) fn new(random: &Random) -> Self {
-        Self {
-            keys: Keys::generate(random),
-            script: None,
-            roles: Bounded::new(MOST_PENDING),
-            pages: Bounded::new(MOST_PENDING),
-            logouts: Bounded::new(MOST_PENDING),
-            sessions: Bounded::new(MOST),
-            codes: Bounded::new(MOST_PENDING),
-            grants: Bounded::new(MOST),
-            access_tokens: Bounded::new(MOST),
-            refresh_tokens: Bounded::new(MOST),
-        }
-    }
-
     /// Ends a browser's session, and with it the grants that do not outlive it: OpenID Connect Back-Channel
     /// Logout 1.0 section 2.7 revokes refresh tokens that were granted without `offline_access`.
     pub(super) fn end_session(&mut self, browser: &str, now: Timestamp) {
