@@ -92,11 +92,8 @@ impl CheckedApi {
         if config.hooks.login.is_some() && config.hooks.bearer.is_none() {
             problems.push("on_login decides who may sign in: set on_bearer too, for access tokens".to_owned());
         }
-        let named = |name: &String| {
-            relying_parties.iter().any(|one| {
-                one.login && one.name == *name && one.has_client_credentials() && one.issuer.issues_id_tokens()
-            })
-        };
+        let logins = || relying_parties.iter().filter(|one| one.login && one.issuer.issues_id_tokens());
+        let named = |name: &String| logins().any(|one| one.name == *name && one.has_client_credentials());
         if api.introspect_at.as_ref().is_some_and(|name| !named(name)) {
             problems.push(format!(
                 "introspect_at is {:?}: use the name of an OpenID Provider for logins at which this application proves \
@@ -111,11 +108,7 @@ impl CheckedApi {
         let own = Url::parse(audience).ok().filter(|url| url.origin() == public_url.origin());
         let resource = own.as_ref().unwrap_or(public_url);
         let path = format!("{WELL_KNOWN}{}", resource.path().trim_end_matches('/'));
-        let issuers: Vec<_> = relying_parties
-            .iter()
-            .filter(|one| one.login && one.issuer.issues_id_tokens())
-            .map(|one| &one.issuer.url)
-            .collect();
+        let issuers: Vec<_> = logins().map(|one| &one.issuer.url).collect();
         let metadata = serde_json::json!({
             "resource": own.as_ref().map_or(public_url.as_str(), |_| audience),
             "authorization_servers": issuers,

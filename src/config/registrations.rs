@@ -31,10 +31,9 @@ pub(crate) fn written(config: &Config, public_url: &Url, problems: &mut Vec<Stri
         for api in apis.chain(&mut provider.resources).filter(is_named) {
             api.indicator.get_or_insert_with(|| api.name.clone());
         }
-    }
-    let is_nameless = |provider: &&mut ProviderConfig| provider.oauth2.is_some() && provider.issuer.is_empty();
-    for provider in providers.iter_mut().filter(is_nameless) {
-        provider.issuer = pseudo_issuer(provider).unwrap_or_default();
+        if provider.oauth2.is_some() && provider.issuer.is_empty() {
+            provider.issuer = pseudo_issuer(provider).unwrap_or_default();
+        }
     }
     providers
 }
