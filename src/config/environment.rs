@@ -39,7 +39,7 @@ impl<'a> Environment<'a> {
         let value = serde_json::from_str(&given).unwrap_or_else(text);
         match serde_json::from_value(value) {
             Ok(value) => *slot = value,
-            Err(_) => drop(self.refuse::<()>(format!("{name} is {given:?}: use {values}"))),
+            Err(_) => self.note(format!("{name} is {given:?}: use {values}")),
         }
     }
 
@@ -55,9 +55,14 @@ impl<'a> Environment<'a> {
         }
     }
 
+    /// Notes a problem.
+    pub(crate) fn note(&mut self, problem: impl Into<String>) {
+        self.problems.push(problem.into());
+    }
+
     /// Notes a problem; there is no value then.
     pub(crate) fn refuse<T>(&mut self, problem: impl Into<String>) -> Option<T> {
-        self.problems.push(problem.into());
+        self.note(problem);
         None
     }
 

@@ -152,13 +152,13 @@ impl Config {
         config.api = environment.value("API_AUDIENCE").map(Api::new);
         let introspect_at = environment.value("API_INTROSPECT_AT");
         if introspect_at.is_some() && config.api.is_none() {
-            environment.refuse::<()>("API_INTROSPECT_AT is set: set API_AUDIENCE too");
+            environment.note("API_INTROSPECT_AT is set: set API_AUDIENCE too");
         }
         config.api.iter_mut().for_each(|api| api.introspect_at.clone_from(&introspect_at));
         config.mode = mode(&mut environment);
         ProviderConfig::add_from(&mut environment, &mut config);
         if !config.provider.is_named() {
-            environment.refuse::<()>(
+            environment.note(
                 "no issuer is set: set OIDC_ISSUER to the provider's issuer URL, with OIDC_CLIENT_ID and OIDC_CLIENT_SECRET; \
                  or, to try the application on this machine alone, OIDC_ISSUER=development (feature `dev-provider`). For a provider \
                  without OpenID Connect set OIDC_PRESET, such as github",
@@ -178,7 +178,7 @@ fn mode(environment: &mut Environment<'_>) -> Mode {
     };
     for name in ["ACCOUNT", "ACCOUNT_REFRESH_TOKEN", "ACCOUNT_REFRESH_TOKEN_FILE"] {
         if environment.value(name).is_some() {
-            environment.refuse::<()>(format!("{name} is set: set MODE to single-user, or remove it"));
+            environment.note(format!("{name} is set: set MODE to single-user, or remove it"));
         }
     }
     mode.unwrap_or_default()
@@ -197,7 +197,7 @@ impl ProviderConfig {
             let provider = Self::read(environment, &prefix, &defaults).name(name);
             for (end, value) in [("ISSUER", &provider.issuer), ("CLIENT_ID", &provider.client_id)] {
                 if value.is_empty() && !(end == "ISSUER" && provider.is_named()) {
-                    environment.refuse::<()>(format!("{prefix}{end} is missing: OIDC_PROVIDERS names {name}"));
+                    environment.note(format!("{prefix}{end} is missing: OIDC_PROVIDERS names {name}"));
                 }
             }
             provider
@@ -207,13 +207,12 @@ impl ProviderConfig {
             && let Some(first) = providers.next()
         {
             if !config.provider.client_id.is_empty() || config.provider.client_secret.is_some() {
-                environment
-                    .refuse::<()>("OIDC_CLIENT_ID or OIDC_CLIENT_SECRET is set without OIDC_ISSUER: set all or none");
+                environment.note("OIDC_CLIENT_ID or OIDC_CLIENT_SECRET is set without OIDC_ISSUER: set all or none");
             }
             config.provider = first;
         }
         if !config.provider.login {
-            environment.refuse::<()>(format!(
+            environment.note(format!(
                 "the first provider, {:?}, has no logins: begin with a provider for logins",
                 config.provider.name
             ));

@@ -69,7 +69,7 @@ impl ProviderConfig {
             self.oauth2.get_or_insert_default().identity_endpoint = url;
         }
         if over_preset && belonging < 3 {
-            environment.refuse::<()>(format!(
+            environment.note(format!(
                 "{prefix}AUTHORIZATION_ENDPOINT, {prefix}TOKEN_ENDPOINT and {prefix}IDENTITY_ENDPOINT belong together: set all \
                  three, or leave them to the preset"
             ));
