@@ -99,13 +99,8 @@ impl Origins {
         &self, target: Target, facts: Facts, header: impl Fn(&str) -> Option<&'a [u8]>,
     ) -> Decision {
         if let Target::Application { browser } = target {
-            let acts = facts.is_safe
-                || match self.sender(header) {
-                    Sender::Own => true,
-                    Sender::Other => false,
-                    Sender::Unknown => !browser,
-                };
-            return if acts { Decision::Act } else { Decision::Refuse };
+            let may_act = || matches!((self.sender(header), browser), (Sender::Own, _) | (Sender::Unknown, false));
+            return if facts.is_safe || may_act() { Decision::Act } else { Decision::Refuse };
         }
         let is_navigation = header("sec-fetch-mode").is_none_or(|mode| mode == b"navigate");
         let is_link =
@@ -172,10 +167,8 @@ fn decide_by(sender: Sender, target: Target, facts: Facts) -> Decision {
 
 fn is_speculative<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> bool {
     let is = |value: &[u8], word: &[u8]| value.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
-    ["sec-purpose", "purpose"]
-        .into_iter()
-        .filter_map(header)
-        .any(|value| is(value, b"prefetch") || is(value, b"prerender"))
+    let mut purposes = ["sec-purpose", "purpose"].into_iter().filter_map(header);
+    purposes.any(|purpose| is(purpose, b"prefetch") || is(purpose, b"prerender"))
 }
 
 #[cfg(test)]

@@ -110,18 +110,17 @@ impl ProviderKey {
         Some(Self { jwk: serde_json::from_value(key).ok()?, issuer, p521 })
     }
 
-    /// False where the key verifies no such signature, whatever is signed.
-    fn verify(&self, algorithm: Algorithm, message: &str, signature: &[u8]) -> Result<bool, OtherKey> {
+    /// Whether the signature holds; `None` where the key is of another type, or for another use or algorithm.
+    fn verify(&self, algorithm: Algorithm, message: &str, signature: &[u8]) -> Option<bool> {
         match (&self.p521, algorithm.name()) {
             (Some(key), "ES512") if self.may_sign(algorithm) => {
                 let signature = Signature::from_slice(signature);
-                Ok(signature.is_ok_and(|signature| key.verify(message.as_bytes(), &signature).is_ok()))
+                Some(signature.is_ok_and(|signature| key.verify(message.as_bytes(), &signature).is_ok()))
             }
-            (Some(_), _) | (None, "ES512") => Err(OtherKey),
+            (Some(_), _) | (None, "ES512") => None,
             (None, _) => match self.jwk.verify_signature(algorithm.of_library(), message.as_bytes(), signature) {
-                Ok(()) => Ok(true),
-                Err(SignatureVerificationError::InvalidKey(_)) => Err(OtherKey),
-                Err(_) => Ok(false),
+                Err(SignatureVerificationError::InvalidKey(_)) => None,
+                verified => Some(verified.is_ok()),
             },
         }
     }
@@ -137,9 +136,6 @@ impl ProviderKey {
             }
     }
 }
-
-/// The key is of another type, or for another use or algorithm.
-struct OtherKey;
 
 /// RFC 7517 section 4.3: a key that names its operations is used for no other. The library reads `use` alone.
 fn is_for_verifying(key: &Value) -> bool {
@@ -235,12 +231,9 @@ pub(crate) fn verify<'a>(
     let mut verifying = None;
     let mut candidates = 0;
     for key in keys.0.iter().filter(is_named) {
-        match key.verify(algorithm, message, &signature) {
-            Ok(true) => verifying = Some(key),
-            Ok(false) => {}
-            Err(OtherKey) => continue,
-        }
+        let Some(holds) = key.verify(algorithm, message, &signature) else { continue };
         candidates += 1;
+        verifying = holds.then_some(key).or(verifying);
     }
     // OpenID Connect Core 1.0 section 10.1.
     if kid.is_none() && candidates > 1 {
@@ -326,10 +319,10 @@ mod tests {
         let signature = "AdwMgeerwtHoh-l192l60hp9wAHZFVJbLfD_UxMi70cwnZOYaRI1bKPWROc-mZZqwqT2SI-KGDKB34XO0aw_7XdtAG8GaSwFKdCAPZgoXD2YBJZCPEX3xKpRwcdOO8KpEHwJjyqOgzDO7iKvU8vcnwNrmxYbSW9ERBXukOXolLzeO_Jn";
         let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
         let es512 = Algorithm::from_name("ES512").unwrap();
-        let verify = |message| key.verify(es512, message, &signature).ok();
+        let verify = |message| key.verify(es512, message, &signature);
         assert_eq!(verify("eyJhbGciOiJFUzUxMiJ9.UGF5bG9hZA"), Some(true));
         assert_eq!(verify("eyJhbGciOiJFUzUxMiJ9.UGF5bG9hZB"), Some(false));
-        assert!(key.verify(Algorithm::from_name("ES256").unwrap(), "", &signature).is_err());
+        assert!(key.verify(Algorithm::from_name("ES256").unwrap(), "", &signature).is_none());
     }
 
     /// RFC 8037 appendix A.4, which is no JWT: its payload is a text.
