@@ -1,10 +1,11 @@
 //! The resources at one provider, checked: which connection's token may go to which URL.
 
+use std::sync::Arc;
+
 use url::Url;
 
 use super::connection::Resource;
 use super::destination::has_encoded_control;
-use crate::config::Arc;
 use crate::protocol::metadata::is_secure;
 
 /// Where the token of a URL comes from.

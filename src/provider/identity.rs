@@ -10,10 +10,9 @@ use url::Url;
 
 use super::error::ProviderError;
 use super::{Provider, bearer, refusal, request};
-use crate::protocol::json::{self};
 use crate::protocol::{
     Algorithm, Claims, IdToken, IdTokenUse, JwsPolicy, JwtError, OAuth2, TokenPolicy, TokenResponse, UserInfoError,
-    mismatch, user_info,
+    json, mismatch, user_info,
 };
 use crate::secret::Secret;
 

@@ -45,11 +45,9 @@ use self::keys::MOST_WAITING;
 use crate::clock::{Clock, Random};
 use crate::events::{EventCode, Events, timed};
 use crate::html::is_form;
-use crate::protocol::metadata::{self};
-use crate::protocol::token::parse_response;
 use crate::protocol::{
     BearerToken, Built, ClientAuthMethod, KeySet, Metadata, ProviderClient, ProviderRefusal,
-    PushedAuthorizationRequests, RefusalRemedy, TokenError, TokenResponse, access_token, json, token,
+    PushedAuthorizationRequests, RefusalRemedy, TokenError, TokenResponse, access_token, json, metadata, token,
 };
 use crate::secret::Secret;
 use crate::store::Key;
@@ -207,7 +205,7 @@ impl Provider {
         let oauth2 = self.relying_party.oauth2.as_ref();
         // Some providers send tokens in a form.
         let is_form = oauth2.is_some() && is_form(answer.headers());
-        let parsed = parse_response(answer.status().as_u16(), answer.body(), is_form);
+        let parsed = token::parse_response(answer.status().as_u16(), answer.body(), is_form);
         let mut tokens = parsed.map_err(|error| match error {
             TokenError::Refused(code) => {
                 let known = |code: &String| oauth2?.error_codes.get(code).cloned();
