@@ -3,9 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Response;
-
 use super::context::{EndpointContext, OrRefusal};
 use crate::config::Destination;
 use crate::error::DestinationError;
