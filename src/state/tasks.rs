@@ -3,6 +3,7 @@
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 /// Starts tasks, and waits for all of them.
 #[derive(Clone)]
@@ -17,7 +18,9 @@ impl Tasks {
         Self { tracker: TaskTracker::new(), runtime }
     }
 
+    /// Starts a task in the span of the request that wants it.
     pub(crate) fn spawn<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        let task = task.in_current_span();
         match &self.runtime {
             Some(runtime) => self.tracker.spawn_on(task, runtime),
             None => self.tracker.spawn(task),
