@@ -69,6 +69,7 @@ install_packages() {
   have npm || packages+=(npm)
   have redis-server || packages+=(redis-server)
   ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || packages+=(postgresql)
+  have pgbouncer || packages+=(pgbouncer)
   have nginx || packages+=(nginx-light)
   [ ${#packages[@]} -gt 0 ] || return 0
   # The tests start servers of their own: those of the packages stay down, and PostgreSQL makes no cluster.

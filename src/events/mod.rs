@@ -119,6 +119,9 @@ entries! {
         StoreNotPersistent = ("store.not_persistent", Warning),
         /// The store's server does not say whether it keeps what is written.
         StoreUnchecked = ("store.unchecked", Warning),
+        /// The store hears nothing of what other processes change: a logout there takes effect within
+        /// [`Config::max_staleness`](crate::Config::max_staleness). A store says so in the log only, when it is opened.
+        StoreNotListening = ("store.not_listening", Warning),
         /// A record or cookie under one of the configured secrets did not open in its place: it was changed or moved.
         Tampered = ("seal.tampered", Throttled),
         /// A record or cookie is sealed with a secret, or in a format, that this process does not know.

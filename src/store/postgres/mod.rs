@@ -9,18 +9,20 @@ mod url;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Client, Object};
+use deadpool_postgres::Object;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
 use self::notify::NotifyListener;
-use self::pool::{LIMITS, Pool, PoolAnswer, PooledConnection, step};
+use self::pool::{LIMITS, Pool, PoolAnswer, PooledConnection, PostgresServer, StatementConnection, step};
+use self::url::PostgresUrl;
 use super::columns::{self, Columns};
 use super::notifier::Notifier;
 use super::{Change, Key, Record, Store, StoreError, StoreErrorKind, StoreFuture, Stored, Tag, Version};
 use crate::clock::Timestamp;
+use crate::events::EventCode;
 use crate::secret::opaque;
 
 /// How often those who wait look by themselves, for the case that a notification was lost.
@@ -52,7 +54,7 @@ const CALL: Duration = Duration::from_millis(4750);
 /// | `require`, `verify-ca`, `verify-full` | encrypted, certificate and host name verified: for all others |
 ///
 /// `sslrootcert=PATH` adds root certificates (PEM) to the Mozilla roots, for providers that sign their own. Unlike
-/// libpq, `require` does verify.
+/// libpq, `require` does verify. `pooler` and `listen` are for [poolers](#behind-a-pooler).
 ///
 /// # What the tables hold
 ///
@@ -95,8 +97,23 @@ const CALL: Duration = Duration::from_millis(4750);
 ///   while people sign in, which is fine: it deletes 1,000 rows at a time and skips what another
 ///   collector has in hand. It deletes nothing that has not expired by the server's clock.
 ///
-/// pgBouncer: session pooling, or transaction pooling with its `max_prepared_statements` above zero; in the latter
-/// nothing can listen, so that waiting is as slow as looking every second.
+/// # Behind a pooler
+///
+/// `pooler=transaction` says that the URL leads to a pooler that lends a connection to the server for a transaction, such as
+/// pgBouncer with `pool_mode = transaction`. With [`from_pool`](Self::from_pool) the connections are the application's. In
+/// both cases others use them too, and the store leaves nothing behind on them:
+///
+/// - *Settings*: a write is a transaction, in which `lock_timeout` and `statement_timeout` are as above (`SET LOCAL`). All of
+///   it is sent at once: it takes one round trip. A look-up has the settings that it finds.
+/// - *Prepared statements*: there are none, and `max_prepared_statements` may be zero.
+/// - *Notifications* do not pass such a pooler. `listen=URL` names the server itself for the one connection that notifies and
+///   listens: a URL as above, percent-encoded as a whole (`listen=postgres%3A%2F%2Fapp…`). Without it, the store warns at the
+///   start under the code `store.not_listening`: others hear nothing of its writes, it hears nothing of theirs, whoever waits
+///   looks every second, and a logout elsewhere takes effect within
+///   [`Config::max_staleness`](crate::Config::max_staleness).
+/// - *While the server is away* the pooler answers for it, or keeps the statement: a write is `OutcomeUnknown` then.
+///
+/// Session pooling needs no parameter.
 #[derive(Clone)]
 pub struct PostgresStore(Arc<PostgresShared>);
 
@@ -117,12 +134,29 @@ impl PostgresStore {
     /// The URL cannot be read, or the file it names in `sslrootcert`. A server that is away or that refuses, and
     /// tables of a newer version, are the error of each later call.
     pub fn connect_lazy(url: &str) -> Result<Self, StoreError> {
-        let (config, tls) = url::parse(url)?;
-        let tls = tls::connector(&tls)?;
+        open(url).map(|(pool, server)| Self::over(pool, server))
+    }
+
+    /// A store on the application's own pool of connections, which lead to the server or to a [pooler](#behind-a-pooler).
+    /// `listen` is the URL of the server itself, as in a URL's parameter `listen`. How many connections there are and when
+    /// one is checked or replaced is the pool's affair; the store gives up those that do not answer. It asks nobody yet.
+    ///
+    /// # Errors
+    ///
+    /// The URL in `listen` cannot be read.
+    pub fn from_pool(pool: deadpool_postgres::Pool, listen: Option<&str>) -> Result<Self, StoreError> {
+        Ok(Self::over(Pool::over(pool, LIMITS), listen.map(listen_server).transpose()?))
+    }
+
+    fn over(pool: Pool, server: Option<PostgresServer>) -> Self {
+        if server.is_none() {
+            // A store is made before the layer whose events it has.
+            let code = EventCode::StoreNotListening.as_str();
+            tracing::warn!(target: "tower_oidc", code, "no change elsewhere is heard: `listen` names no server");
+        }
         let changes = Arc::default();
-        let news = NotifyListener::new(config.clone(), tls.clone(), Arc::clone(&changes));
-        let pool = Pool::new(config, tls, LIMITS)?;
-        Ok(Self(Arc::new(PostgresShared { pool, migrated: OnceCell::new(), changes, news })))
+        let news = NotifyListener::new(server, Arc::clone(&changes));
+        Self(Arc::new(PostgresShared { pool, migrated: OnceCell::new(), changes, news }))
     }
 
     /// Connects to a database whose tables are there already, for those who change no tables at start.
@@ -145,7 +179,8 @@ impl PostgresStore {
     ///
     /// The server is away, the role may not create tables, or the tables are of a newer version.
     pub async fn migrate(url: &str) -> Result<(), StoreError> {
-        Self::connect_lazy(url)?.lease(true).await.map(drop)
+        let (pool, _) = open(url)?;
+        step(async { tables::migrate(&mut Object::take(pool.own().await?)).await }).await
     }
 
     async fn lease(&self, writes: bool) -> Result<PooledConnection, StoreError> {
@@ -160,7 +195,7 @@ impl PostgresStore {
 
     /// Runs a statement, and one that writes nothing once more where no answer came.
     async fn run<T: Send + 'static>(
-        &self, writes: bool, statement: impl Fn(Arc<Client>) -> PoolAnswer<T>,
+        &self, writes: bool, statement: impl Fn(StatementConnection) -> PoolAnswer<T>,
     ) -> Result<T, StoreError> {
         let run = async || self.0.pool.run(self.lease(writes).await?, &statement).await;
         let answered = async {
@@ -178,7 +213,7 @@ impl PostgresStore {
 impl Store for PostgresStore {
     fn load(&self, key: Key) -> StoreFuture<'_, Option<Stored>> {
         Box::pin(async move {
-            let row = self.run(false, |client| Box::pin(tables::load(client, key))).await?;
+            let row = self.run(false, |to| Box::pin(tables::load(to, key))).await?;
             row.as_ref().map(tables::stored).transpose()
         })
     }
@@ -186,7 +221,7 @@ impl Store for PostgresStore {
     fn swap(&self, key: Key, expected: Option<Version>, record: Record) -> StoreFuture<'_, Option<Version>> {
         Box::pin(async move {
             let record = Columns::try_from(record)?;
-            let row = self.run(true, |client| Box::pin(tables::swap(client, key, expected, record.clone()))).await?;
+            let row = self.run(true, |to| Box::pin(tables::swap(to, key, expected, record.clone()))).await?;
             let Some(row) = row else { return Ok(None) };
             self.0.news.tell(key);
             columns::to_version(row.get(0)).map(Some)
@@ -195,7 +230,7 @@ impl Store for PostgresStore {
 
     fn delete(&self, key: Key, expected: Option<Version>) -> StoreFuture<'_, bool> {
         Box::pin(async move {
-            let deleted = self.run(true, |client| Box::pin(tables::delete(client, key, expected))).await?;
+            let deleted = self.run(true, |to| Box::pin(tables::delete(to, key, expected))).await?;
             if deleted {
                 self.0.news.tell(key);
             }
@@ -205,7 +240,7 @@ impl Store for PostgresStore {
 
     fn find(&self, tag: Tag) -> StoreFuture<'_, Vec<Key>> {
         Box::pin(async move {
-            let found = self.run(false, |client| Box::pin(tables::find(client, tag))).await?;
+            let found = self.run(false, |to| Box::pin(tables::find(to, tag))).await?;
             found.iter().map(|row| columns::key(row.get(0))).collect()
         })
     }
@@ -214,9 +249,9 @@ impl Store for PostgresStore {
         Box::pin(async move {
             let mut deleted = 0;
             loop {
-                let batch = self.run(true, |client| Box::pin(tables::delete_expired(client, older_than))).await?;
-                deleted += batch;
-                if batch < tables::BATCH.unsigned_abs() {
+                let batch = self.run(true, |to| Box::pin(tables::delete_expired(to, older_than))).await?;
+                deleted += batch.unsigned_abs();
+                if batch < tables::BATCH {
                     return Ok(deleted);
                 }
             }
@@ -238,6 +273,25 @@ impl Store for PostgresStore {
 }
 
 opaque!(PostgresStore, |store| connections = store.0.pool.connections.status().size);
+
+/// Reads a URL: where statements go, and where to listen, which behind a pooler is the server itself.
+fn open(url: &str) -> Result<(Pool, Option<PostgresServer>), StoreError> {
+    let PostgresUrl { config, tls, is_pooler, listen } = url::parse(url)?;
+    let place = (config, tls::connector(&tls)?);
+    let server = match listen {
+        Some(listen) => Some(listen_server(&listen)?),
+        None => (!is_pooler).then(|| place.clone()),
+    };
+    Ok((Pool::new(place, is_pooler, LIMITS)?, server))
+}
+
+/// The server itself, at the URL in `listen`.
+fn listen_server(url: &str) -> Result<PostgresServer, StoreError> {
+    match url::parse(url) {
+        Ok(PostgresUrl { config, tls, is_pooler: false, listen: None }) => Ok((config, tls::connector(&tls)?)),
+        _ => Err(StoreError::refused("PostgreSQL's listen must be the URL of the server itself, percent-encoded")),
+    }
+}
 
 /// The error of a statement that was sent.
 fn failed(error: Error) -> StoreError {

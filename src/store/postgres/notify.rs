@@ -15,13 +15,12 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, Socket};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::{AsyncMessage, Client, Connection, Socket};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::notifier::Notifier;
 use super::super::{Change, Key, StoreError};
-use super::pool::STEP;
+use super::pool::{PostgresServer, STEP};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -35,15 +34,15 @@ const BATCH: usize = 256;
 const NOTIFY: &str = "SELECT pg_notify('tower_oidc', encode(key, 'base64')) FROM unnest($1::bytea[]) AS key";
 
 pub(super) struct NotifyListener {
+    /// None where only a pooler is known, which passes no notifications: nothing is told and nothing is heard.
+    server: Option<PostgresServer>,
     exchange: Exchange,
     task: Mutex<Option<NotifyTask>>,
 }
 
-/// With which server, and for whom.
+/// The receivers of news in this process.
 #[derive(Clone)]
 struct Exchange {
-    config: Config,
-    tls: MakeRustlsConnect,
     changes: Arc<Notifier>,
     /// Whether changes of other processes are heard.
     hears: watch::Sender<bool>,
@@ -55,20 +54,21 @@ struct NotifyTask {
 }
 
 impl NotifyListener {
-    pub(super) fn new(config: Config, tls: MakeRustlsConnect, changes: Arc<Notifier>) -> Self {
+    pub(super) fn new(server: Option<PostgresServer>, changes: Arc<Notifier>) -> Self {
         let hears = watch::Sender::new(false);
-        Self { exchange: Exchange { config, tls, changes, hears }, task: Mutex::default() }
+        Self { server, exchange: Exchange { changes, hears }, task: Mutex::default() }
     }
 
     /// Tells this process at once and the others soon.
     pub(super) fn tell(&self, key: Key) {
         self.exchange.changes.tell(Change::Row(key));
-        let _ = self.begin().try_send(key);
+        let _ = self.begin().map(|written| written.try_send(key));
     }
 
-    /// Passes on what is told here and by others, while others are heard.
+    /// Passes on what is told here and by others, while others are heard. Ends at once where they never are.
     pub(super) async fn relay(&self, heard: &(dyn Fn(Change) + Send + Sync)) -> Result<(), StoreError> {
-        let (written, mut hears) = (self.begin(), self.exchange.hears.subscribe());
+        let Some(written) = self.begin() else { return Ok(()) };
+        let mut hears = self.exchange.hears.subscribe();
         let ended = |detail| Err(StoreError::unavailable("PostgreSQL notifies this process of no change", detail));
         if !timeout(STEP * 2, hears.wait_for(|hears| *hears)).await.is_ok_and(|heard| heard.is_ok()) {
             return ended("the connection for LISTEN cannot be made");
@@ -81,17 +81,18 @@ impl NotifyListener {
     }
 
     /// Hears from now on what others tell, until this is dropped.
-    pub(super) fn begin(&self) -> Sender<Key> {
+    pub(super) fn begin(&self) -> Option<Sender<Key>> {
+        let server = self.server.as_ref()?;
         let mut task = self.task.lock();
         match &*task {
-            Some(task) if !task.running.is_finished() => task.written.clone(),
+            Some(task) if !task.running.is_finished() => Some(task.written.clone()),
             // Nobody asked yet, or the runtime has ended that it ran on.
             _ => {
                 self.exchange.hears.send_replace(false);
                 let (written, told) = channel(BACKLOG);
-                let running = AbortOnDropHandle::new(tokio::spawn(self.exchange.clone().run(told)));
+                let running = AbortOnDropHandle::new(tokio::spawn(self.exchange.clone().run(server.clone(), told)));
                 *task = Some(NotifyTask { running, written: written.clone() });
-                written
+                Some(written)
             }
         }
     }
@@ -99,10 +100,10 @@ impl NotifyListener {
 
 impl Exchange {
     /// Connects again and again. Meanwhile those who wait look by themselves, and say what is wrong.
-    async fn run(self, mut written: Receiver<Key>) {
+    async fn run(self, (config, tls): PostgresServer, mut written: Receiver<Key>) {
         let mut pause = FIRST_PAUSE;
         loop {
-            if let Ok(Ok((client, connection))) = timeout(STEP, self.config.connect(self.tls.clone())).await {
+            if let Ok(Ok((client, connection))) = timeout(STEP, config.connect(tls.clone())).await {
                 let this = AtomicI32::new(0);
                 tokio::select! {
                     () = self.hear(connection, &this) => {}

@@ -9,7 +9,8 @@ use deadpool_postgres::{Client, ClientWrapper, Hook, HookError, Manager, Manager
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Config, Error};
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Config, Error, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::super::{BoxFuture, StoreError};
@@ -31,15 +32,17 @@ pub(super) const LIMITS: Limits = (Duration::from_secs(15), life);
 
 /// One statement is one transaction and sees the latest rows, whatever the database's defaults are. It ends before its
 /// caller stops waiting, unless the URL's `options` say otherwise.
-const SETUP: &str = "
-    SET default_transaction_isolation = 'read committed';
-    SELECT set_config(name, CASE name WHEN 'lock_timeout' THEN '2000' ELSE '2500' END, false)
-    FROM pg_settings WHERE name IN ('lock_timeout', 'statement_timeout') AND source <> 'client'";
+const SETUP: &str = include_str!("setup.sql");
+
+/// The settings of one write over a connection that is not ours alone. They end with its transaction.
+const BEGIN: &str = include_str!("begin.sql");
 
 /// Connections: a write has one of its own, and reads share theirs. Statements on a connection are sent without waiting for
 /// the answers before them, so that a thousand reads at once take a round trip or two and not a hundred.
 pub(super) struct Pool {
     pub(super) connections: deadpool_postgres::Pool,
+    /// Whether others use the connections to the server, too: nothing of ours may be left there.
+    is_shared: bool,
     limits: Limits,
     writing: Arc<Semaphore>,
     reading: Arc<[Mutex<Weak<Client>>; CONNECTIONS - WRITING]>,
@@ -49,8 +52,42 @@ pub(super) struct Pool {
     suspect: Arc<AtomicBool>,
 }
 
+/// How a server, or a pooler, is reached.
+pub(super) type PostgresServer = (Config, MakeRustlsConnect);
+
 /// A connection in use, and the leave to write.
 pub(super) type PooledConnection = (Arc<Client>, Option<OwnedSemaphorePermit>);
+
+/// A value in a statement.
+pub(super) type Value<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// A connection for one statement.
+pub(super) struct StatementConnection {
+    client: Arc<Client>,
+    is_shared: bool,
+    writes: bool,
+}
+
+impl StatementConnection {
+    /// The rows that a statement returns.
+    pub(super) async fn query(&self, statement: &str, values: &[Value<'_>]) -> Result<Vec<Row>, Error> {
+        let client = &self.client;
+        if !self.is_shared {
+            let values: Vec<_> = values.iter().map(|(value, _)| *value).collect();
+            return client.query(&client.prepare_cached(statement).await?, &values).await;
+        }
+        // Without a name: the next statement may reach another connection.
+        let rows = client.query_typed(statement, values);
+        if !self.writes {
+            return rows.await;
+        }
+        // Each future sends at its first poll, and the first polls go from left to right. Nobody waits in between.
+        let (begun, rows, committed) = tokio::join!(client.batch_execute(BEGIN), rows, client.batch_execute("COMMIT"));
+        // After an error COMMIT rolls back, and is answered without one.
+        let rows = rows.map_err(|error| begun.err().unwrap_or(error))?;
+        committed.map(|()| rows)
+    }
+}
 
 /// What comes of a statement.
 pub(super) type PoolAnswer<T> = BoxFuture<'static, Result<T, Error>>;
@@ -63,14 +100,15 @@ pub(super) async fn step<T>(work: impl Future<Output = Result<T, StoreError>>) -
 
 impl Pool {
     /// The limits are [`LIMITS`], but for tests.
-    pub(super) fn new(config: Config, tls: MakeRustlsConnect, limits: Limits) -> Result<Self, StoreError> {
+    pub(super) fn new((config, tls): PostgresServer, is_shared: bool, limits: Limits) -> Result<Self, StoreError> {
         let suspect = Arc::new(AtomicBool::new(false));
         let doubt = Arc::clone(&suspect);
+        let setup = if is_shared { "" } else { SETUP };
         let method = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let connections = deadpool_postgres::Pool::builder(Manager::from_config(config, tls, method))
             .max_size(CONNECTIONS)
-            .post_create(Hook::async_fn(|client: &mut ClientWrapper, _| {
-                Box::pin(async move { client.batch_execute(SETUP).await.map_err(HookError::Backend) })
+            .post_create(Hook::async_fn(move |client: &mut ClientWrapper, _| {
+                Box::pin(async move { client.batch_execute(setup).await.map_err(HookError::Backend) })
             }))
             .pre_recycle(Hook::async_fn(move |client: &mut ClientWrapper, metrics| {
                 let doubt = Arc::clone(&doubt);
@@ -87,8 +125,13 @@ impl Pool {
             }))
             .build()
             .map_err(|error| StoreError::refused_by("the pool cannot be set up", error))?;
+        Ok(Self { is_shared, suspect, ..Self::over(connections, limits) })
+    }
+
+    /// Takes the application's own connections.
+    pub(super) fn over(connections: deadpool_postgres::Pool, limits: Limits) -> Self {
         let (writing, reading, next) = (Arc::new(Semaphore::new(WRITING)), Arc::default(), AtomicUsize::new(0));
-        Ok(Self { connections, limits, writing, reading, next, suspect })
+        Self { connections, is_shared: true, limits, writing, reading, next, suspect: Arc::default() }
     }
 
     /// A connection that nobody shares.
@@ -123,10 +166,11 @@ impl Pool {
     /// Runs a statement to its end, also where its caller has gone: the connection is free when the answer has come. When
     /// none comes, it is given up.
     pub(super) async fn run<T: Send + 'static>(
-        &self, (client, writing): PooledConnection, statement: impl FnOnce(Arc<Client>) -> PoolAnswer<T>,
+        &self, (client, writing): PooledConnection, statement: impl FnOnce(StatementConnection) -> PoolAnswer<T>,
     ) -> Result<T, StoreError> {
         let (suspect, reading) = (Arc::clone(&self.suspect), Arc::clone(&self.reading));
-        let answer = statement(Arc::clone(&client));
+        let (is_shared, writes) = (self.is_shared, writing.is_some());
+        let answer = statement(StatementConnection { client: Arc::clone(&client), is_shared, writes });
         let running = tokio::spawn(async move {
             let _writing = writing;
             let heard = match timeout(ANSWER, answer).await {
@@ -204,7 +248,7 @@ mod tests {
         fn pool(&self, limits: Limits) -> Pool {
             let mut config = Config::new();
             config.host("127.0.0.1").port(self.port).user("x").ssl_mode(SslMode::Disable);
-            Pool::new(config, connector(&Tls::Unverified).unwrap(), limits).unwrap()
+            Pool::new((config, connector(&Tls::Unverified).unwrap()), false, limits).unwrap()
         }
 
         fn made(&self) -> usize {
@@ -270,8 +314,9 @@ mod tests {
         for _ in 0..CONNECTIONS - WRITING {
             reads.push(pool.lease(false).await.unwrap().0);
         }
-        let end =
-            |client: Arc<Client>| -> PoolAnswer<()> { Box::pin(async move { client.batch_execute("end").await }) };
+        let end = |connection: StatementConnection| -> PoolAnswer<()> {
+            Box::pin(async move { connection.client.batch_execute("end").await })
+        };
         assert!(pool.run((Arc::clone(&reads[0]), None), end).await.is_err());
         let next = pool.lease(false).await.unwrap().0;
         assert!(!reads.iter().any(|read| Arc::ptr_eq(read, &next)), "all are suspect");

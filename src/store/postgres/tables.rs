@@ -1,14 +1,13 @@
 //! The tables and their version, and the statements. Each is a transaction of its own.
 
-use std::sync::Arc;
-
-use deadpool_postgres::{Client, ClientWrapper};
-use tokio_postgres::types::ToSql;
+use deadpool_postgres::ClientWrapper;
+use tokio_postgres::types::Type;
 use tokio_postgres::{Error, GenericClient, Row};
 
 use super::super::columns::{self, Columns, INDEXES, is_current};
 use super::super::{Key, StoreError, Stored, Tag, Version};
 use super::failed;
+use super::pool::{StatementConnection, Value};
 use crate::clock::Timestamp;
 
 /// Version 1. What is there already stays: a version that is added finds these tables.
@@ -39,12 +38,12 @@ pub(super) async fn check(client: &ClientWrapper) -> Result<(), StoreError> {
 }
 
 async fn version(client: &impl GenericClient) -> Result<Option<i32>, StoreError> {
-    let exists = client.query_one("SELECT to_regclass('tower_oidc_state') IS NOT NULL", &[]).await;
-    if !exists.map_err(failed)?.get::<_, bool>(0) {
+    let exists = client.query_typed("SELECT to_regclass('tower_oidc_state') IS NOT NULL", &[]).await;
+    if !exists.map_err(failed)?.iter().all(|row| row.get(0)) {
         return Ok(None);
     }
-    let row = client.query_opt("SELECT schema_version FROM tower_oidc_state", &[]).await.map_err(failed)?;
-    Ok(row.map(|row| row.get(0)))
+    let rows = client.query_typed("SELECT schema_version FROM tower_oidc_state", &[]).await.map_err(failed)?;
+    Ok(rows.first().map(|row| row.get(0)))
 }
 
 /// How many expired rows go at once: few milliseconds each.
@@ -58,8 +57,8 @@ const CHANGE: &str = include_str!("change.sql");
 /// left to them.
 const DELETE_EXPIRED: &str = include_str!("delete_expired.sql");
 
-pub(super) async fn load(client: Arc<Client>, key: Key) -> Result<Option<Row>, Error> {
-    client.query_opt(&client.prepare_cached(columns::LOAD).await?, &[&&key.0[..]]).await
+pub(super) async fn load(to: StatementConnection, key: Key) -> Result<Option<Row>, Error> {
+    Ok(to.query(columns::LOAD, &[(&&key.0[..], Type::BYTEA)]).await?.pop())
 }
 
 pub(super) fn stored(row: &Row) -> Result<Stored, StoreError> {
@@ -68,30 +67,33 @@ pub(super) fn stored(row: &Row) -> Result<Stored, StoreError> {
 }
 
 pub(super) async fn swap(
-    client: Arc<Client>, key: Key, expected: Option<Version>, record: Columns,
+    to: StatementConnection, key: Key, expected: Option<Version>, record: Columns,
 ) -> Result<Option<Row>, Error> {
     let tags = record.tags.each_ref().map(|tag| tag.as_ref().map(|tag| &tag[..]));
     let (key_bytes, contents) = (&key.0[..], &record.contents[..]);
-    let mut values: Vec<&(dyn ToSql + Sync)> = vec![&key_bytes, &record.expires_at, &contents];
-    values.extend(tags.iter().map(|tag| tag as &(dyn ToSql + Sync)));
+    let mut values: Vec<Value<'_>> =
+        vec![(&key_bytes, Type::BYTEA), (&record.expires_at, Type::INT8), (&contents, Type::BYTEA)];
+    values.extend(tags.iter().map(|tag| (tag as _, Type::BYTEA)));
     let expected = expected.map(columns::from_version);
-    values.extend(expected.iter().map(|expected| expected as &(dyn ToSql + Sync)));
-    let statement = client.prepare_cached(if expected.is_some() { CHANGE } else { CREATE }).await?;
-    client.query_opt(&statement, &values).await
+    values.extend(expected.iter().map(|expected| (expected as _, Type::INT8)));
+    let statement = if expected.is_some() { CHANGE } else { CREATE };
+    Ok(to.query(statement, &values).await?.pop())
 }
 
-pub(super) async fn delete(client: Arc<Client>, key: Key, expected: Option<Version>) -> Result<bool, Error> {
+pub(super) async fn delete(to: StatementConnection, key: Key, expected: Option<Version>) -> Result<bool, Error> {
     let expected = expected.map(columns::from_version);
-    let statement = client.prepare_cached(columns::DELETE).await?;
-    Ok(client.execute(&statement, &[&&key.0[..], &expected]).await? > 0)
+    let statement = [columns::DELETE, " RETURNING key"].concat();
+    let values: [Value<'_>; 2] = [(&&key.0[..], Type::BYTEA), (&expected, Type::INT8)];
+    Ok(!to.query(&statement, &values).await?.is_empty())
 }
 
-pub(super) async fn find(client: Arc<Client>, tag: Tag) -> Result<Vec<Row>, Error> {
-    client.query(&client.prepare_cached(columns::FIND).await?, &[&&tag.0[..]]).await
+pub(super) async fn find(to: StatementConnection, tag: Tag) -> Result<Vec<Row>, Error> {
+    to.query(columns::FIND, &[(&&tag.0[..], Type::BYTEA)]).await
 }
 
 /// Deletes a batch of what expired, and returns how many rows that were.
-pub(super) async fn delete_expired(client: Arc<Client>, older_than: Timestamp) -> Result<u64, Error> {
-    let statement = client.prepare_cached(DELETE_EXPIRED).await?;
-    client.execute(&statement, &[&columns::from_timestamp(older_than), &BATCH]).await
+pub(super) async fn delete_expired(to: StatementConnection, older_than: Timestamp) -> Result<i64, Error> {
+    let older_than = columns::from_timestamp(older_than);
+    let deleted = to.query(DELETE_EXPIRED, &[(&older_than, Type::INT8), (&BATCH, Type::INT8)]).await?;
+    Ok(deleted.first().map_or(0, |row| row.get(0)))
 }

@@ -22,8 +22,18 @@ pub(super) enum Tls {
     Verified { root_cert: Option<PathBuf> },
 }
 
-/// How the server is reached.
-pub(super) fn parse(url: &str) -> Result<(Config, Tls), StoreError> {
+/// A URL that was read.
+pub(super) struct PostgresUrl {
+    pub(super) config: Config,
+    pub(super) tls: Tls,
+    /// It leads to a pooler, where a connection to the server is had for one transaction (`pooler=transaction`).
+    pub(super) is_pooler: bool,
+    /// The URL of the server itself, for LISTEN.
+    pub(super) listen: Option<String>,
+}
+
+/// Reads a URL.
+pub(super) fn parse(url: &str) -> Result<PostgresUrl, StoreError> {
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
         return Err(StoreError::refused("PostgreSQL's URL must begin with postgres://"));
     }
@@ -34,11 +44,17 @@ pub(super) fn parse(url: &str) -> Result<(Config, Tls), StoreError> {
     }
     let mut mode = None;
     let mut root_cert = None;
+    let (mut is_pooler, mut listen) = (false, None);
     let mut rest = Vec::new();
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         match parameter.split_once('=') {
             Some(("sslmode", value)) => mode = Some(value),
-            Some(("sslrootcert", value)) => root_cert = Some(decoded(value)),
+            Some(("sslrootcert", value)) => root_cert = Some(PathBuf::from(decoded(value))),
+            Some(("pooler", "transaction")) => is_pooler = true,
+            Some(("pooler", _)) => {
+                return Err(StoreError::refused("PostgreSQL's pooler must be `transaction`"));
+            }
+            Some(("listen", value)) => listen = Some(decoded(value)),
             _ => rest.push(parameter),
         }
     }
@@ -66,7 +82,7 @@ pub(super) fn parse(url: &str) -> Result<(Config, Tls), StoreError> {
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     }
     complete(&mut config);
-    Ok((config, tls))
+    Ok(PostgresUrl { config, tls, is_pooler, listen })
 }
 
 fn complete(config: &mut Config) {
@@ -93,21 +109,53 @@ fn split_query(url: &str) -> (&str, &str) {
     }
 }
 
-fn decoded(value: &str) -> PathBuf {
-    let pairs = format!("path={}", value.replace('+', "%2B"));
-    let path = form_urlencoded::parse(pairs.as_bytes()).next();
-    path.map(|(_, path)| PathBuf::from(path.as_ref())).unwrap_or_default()
+fn decoded(value: &str) -> String {
+    let pairs = format!("value={}", value.replace('+', "%2B"));
+    let decoded = form_urlencoded::parse(pairs.as_bytes()).next();
+    decoded.map(|(_, value)| value.into_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use std::error::Error;
 
+    use super::super::listen_server;
     use super::*;
+
+    fn config(url: &str) -> Config {
+        parse(url).unwrap().config
+    }
+
+    /// Neither parameter is one of `tokio-postgres`.
+    #[test]
+    fn a_pooler_is_named_and_so_is_the_server_behind_it() {
+        let server = "postgres://u:a%20p%40ss@db.test:5432/app?sslmode=disable&application_name=a+b";
+        let listen: String = form_urlencoded::byte_serialize(server.as_bytes()).collect();
+        for (query, is_pooler, listen) in [
+            ("?pooler=transaction", true, None),
+            (&format!("?listen={listen}&pooler=transaction&sslmode=disable"), true, Some(server)),
+            (&format!("?listen={listen}"), false, Some(server)),
+            ("?application_name=pooler", false, None),
+        ] {
+            let url = parse(&format!("postgres://u@pooler.test:6432/app{query}")).unwrap();
+            assert_eq!((url.is_pooler, url.listen.as_deref()), (is_pooler, listen), "{query}");
+            assert_eq!(url.config.get_ports(), [6432], "{query}");
+        }
+        let (config, _) = listen_server(server).unwrap();
+        assert_eq!((config.get_password(), config.get_ports()), (Some(&b"a p@ss"[..]), &[5432][..]));
+        for mode in ["session", "statement", "", "Transaction", "true"] {
+            let error = parse(&format!("postgres://u:hunter2@db.test/app?pooler={mode}")).err().expect(mode);
+            assert!(error.to_string().contains("pooler must be `transaction`"), "{error}");
+        }
+        for server in ["", "db.test", "postgres://db.test/app?pooler=transaction", "postgres://u:hunter2@db/app?x=1"] {
+            let error = listen_server(server).err().expect(server);
+            assert!(error.to_string().contains("listen must be the URL of the server itself"), "{error}");
+        }
+    }
 
     #[test]
     fn what_a_url_says() {
-        let (config, _) = parse("postgres://ann:a%20p%40ss%2F%3F@db.test:6432/app?sslmode=disable").unwrap();
+        let config = config("postgres://ann:a%20p%40ss%2F%3F@db.test:6432/app?sslmode=disable");
         assert_eq!(config.get_user(), Some("ann"));
         assert_eq!(config.get_password(), Some(&b"a p@ss/?"[..]));
         assert_eq!(config.get_dbname(), Some("app"));
@@ -125,10 +173,11 @@ mod tests {
                 verified("/etc/a+b c.pem"),
             ),
         ] {
-            let (config, tls) = parse(url).unwrap();
+            let PostgresUrl { config, tls, is_pooler, listen } = parse(url).unwrap();
+            assert!(!is_pooler && listen.is_none(), "{url}");
             assert_eq!((config.get_ssl_mode(), tls), (mode, expected), "{url}");
         }
-        let (config, _) = parse("postgres://u:what?@db.test/app?connect_timeout=7").unwrap();
+        let PostgresUrl { config, .. } = parse("postgres://u:what?@db.test/app?connect_timeout=7").unwrap();
         assert_eq!(config.get_password(), Some(&b"what?"[..]), "as libpq reads it");
         assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(7)), "the author's");
     }
@@ -141,7 +190,7 @@ mod tests {
             ("?target_session_attrs=any", TargetSessionAttrs::Any),
             ("?sslmode=disable&target_session_attrs=read-only", TargetSessionAttrs::ReadOnly),
         ] {
-            let (config, _) = parse(&format!("postgres://db.test/app{query}")).unwrap();
+            let config = config(&format!("postgres://db.test/app{query}"));
             assert_eq!(config.get_target_session_attrs(), wanted, "{query}");
         }
     }
@@ -150,7 +199,7 @@ mod tests {
     #[test]
     fn hosts_share_the_time_in_which_a_connection_is_made() {
         for (hosts, part) in [("db.test", 1000), ("db.test,db2.test", 666), ("a.test,b.test,c.test", 500)] {
-            let (config, _) = parse(&format!("postgres://{hosts}/app")).unwrap();
+            let config = config(&format!("postgres://{hosts}/app"));
             assert_eq!(config.get_connect_timeout().unwrap().as_millis(), part, "{hosts}");
         }
     }
@@ -171,7 +220,7 @@ mod tests {
             "postgres://u%ff:hunter2@db/app",
             "postgres://u:hunter2@[db/app",
         ] {
-            let error = parse(url).expect_err(url);
+            let error = parse(url).err().expect(url);
             assert!(!format!("{error} {error:?}").contains("ter2"), "{error:?}");
             assert!(error.source().is_none(), "{url}");
         }

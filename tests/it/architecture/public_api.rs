@@ -12,6 +12,7 @@ use super::{Source, src};
 const MET: &[&str] = &[
     "axum_core",
     "bytes",
+    "deadpool_postgres",
     "http",
     "http_body",
     "http_body_util",

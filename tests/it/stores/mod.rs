@@ -1,6 +1,7 @@
 //! Every store of the crate under the contract's suite, and what is particular to each.
 
 mod faults;
+mod pooler;
 mod postgres;
 mod redis;
 mod sqlite;

@@ -191,7 +191,7 @@ async fn who_waits_is_woken_from_elsewhere_before_they_look() {
 }
 
 /// What a store tells one who listens, and with what that ends.
-fn listen(store: Arc<PostgresStore>) -> (UnboundedReceiver<Change>, JoinHandle<Result<(), StoreError>>) {
+pub(super) fn listen(store: Arc<PostgresStore>) -> (UnboundedReceiver<Change>, JoinHandle<Result<(), StoreError>>) {
     let (send, heard) = tokio::sync::mpsc::unbounded_channel();
     let listening = tokio::spawn(async move {
         let heard = move |change| send.send(change).unwrap_or_default();

@@ -13,7 +13,7 @@
 //! - [`random`]: searches in bytes that are random
 //! - [`socket`]: that network for other processes, and a balancer before them
 //! - [`proxy`]: what spoils the way to a real server
-//! - [`postgres`], [`redis`], [`keycloak`]: servers of its own, each in the hands of a `keeper`
+//! - [`postgres`], [`pgbouncer`], [`redis`], [`keycloak`]: servers of its own, each in the hands of a `keeper`
 //! - [`process`] and [`http`]: the demo and other programs as processes, over real sockets
 
 #![allow(missing_docs, reason = "the names say it; this is never published")]
@@ -34,6 +34,7 @@ pub mod net;
 pub mod nginx;
 pub mod oauth2;
 pub mod params;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod process;
 pub mod provider;

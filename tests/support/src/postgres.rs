@@ -197,7 +197,7 @@ fn installed() -> Option<PathBuf> {
     found.or_else(|| missing("PostgreSQL"))
 }
 
-fn as_ordinary_user() -> Command {
+pub(super) fn as_ordinary_user() -> Command {
     let mut command = Command::new("setpriv");
     if is_root() {
         command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);

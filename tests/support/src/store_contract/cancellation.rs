@@ -58,8 +58,16 @@ pub(super) async fn dropped_calls_leave_nothing_behind<S: Store>(store: &Arc<S>)
             assert_eq!((stored.version, &stored.record), (version, &kept), "dropped calls change no row");
             assert_eq!(store.find(tag).await.expect("find works"), [key(31)], "and no tag");
             store.wait(key(31), None, LONG).await.expect("wait works");
-            store.delete_expired(due).await.expect("collecting works");
-            let left = store.find(old_tag).await.expect("find works");
+            let mut left = Vec::new();
+            for _ in 0..100 {
+                store.delete_expired(due).await.expect("collecting works");
+                left = store.find(old_tag).await.expect("find works");
+                if left.is_empty() {
+                    break;
+                }
+                // A dropped call may be at work yet, and what it has in hand is not collected by others.
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
             assert!(left.is_empty(), "what a dropped call left is collected by the next");
         };
         let later = tokio::time::timeout(LONG, later).await;

@@ -1,0 +1,3 @@
+BEGIN ISOLATION LEVEL READ COMMITTED;
+SET LOCAL lock_timeout = 2000;
+SET LOCAL statement_timeout = 2500
