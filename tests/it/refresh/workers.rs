@@ -14,6 +14,7 @@ async fn a_worker_that_stands_still_holds_no_refresh() {
     let (world, alice) = expired_in(World::with(|config| config.runtime(Handle::current()))).await;
     let gate = world.gate();
     let asking = world.ask(APP, &alice, "/tok");
+    let (asleep, stands_still) = std::sync::mpsc::channel::<()>();
     let (wake, sleeps) = std::sync::mpsc::channel::<()>();
     let at_worker = gate.clone();
     let worker = std::thread::spawn(move || {
@@ -23,11 +24,12 @@ async fn a_worker_that_stands_still_holds_no_refresh() {
                 _ = &mut asking => panic!("the provider has not answered"),
                 () = at_worker.wait_for_arrivals(1) => {}
             }
+            asleep.send(()).unwrap();
             sleeps.recv().unwrap();
             asking.await.unwrap().status()
         })
     });
-    gate.wait_for_arrivals(1).await;
+    stands_still.recv().unwrap();
     gate.open();
     let other = tokio::time::timeout(Duration::from_secs(15), world.tok_at(APP, &alice)).await;
     assert_eq!(other.expect("a token, though the worker stands still").0, 200);
