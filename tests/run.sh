@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 
 default_parts=(format clippy features documentation package examples tests keycloak sqlite postgres redis)
 # Run by name only: they count, or take long.
-other_parts=(lines docsrs benches example_packages neighbours minimum_rust minimal_versions licences advisories semver
+other_parts=(lines aws_lc_rs docsrs benches example_packages neighbours minimum_rust minimal_versions licences advisories semver
   publish pictures load fuzz scale peers mutants)
 
 parts=() arguments=()
@@ -127,7 +127,7 @@ format() { cargo fmt --all --check; }
 
 clippy() { cargo clippy --workspace --all-targets --all-features -- -D warnings; }
 
-# Each feature alone, and all. One of the two libraries of cryptography is always there, and each signs as it should.
+# Each feature alone, and all. One of the two libraries of cryptography is always there.
 features() {
   local feature
   cargo clippy --no-default-features --features ring -- -D warnings
@@ -140,8 +140,12 @@ features() {
     cargo clippy --no-default-features --features "$feature" -- -D warnings
   done
   cargo clippy --no-default-features --features aws-lc-rs,http-client,postgres,redis -- -D warnings
-  cargo test --quiet --no-default-features --features aws-lc-rs,http-client --lib -- provider::private_key crypto::
   cargo clippy --all-features -- -D warnings
+}
+
+# The signatures of the library that is not the default one, and TLS with it.
+aws_lc_rs() {
+  cargo test --quiet --no-default-features --features aws-lc-rs,http-client --lib -- provider::private_key crypto::
 }
 
 documentation() { RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --all-features; }
