@@ -166,8 +166,8 @@ compile_error!("no cryptography: add `ring` or `aws-lc-rs` to the features of to
 //   peer          whether a request comes from this machine
 //   store         the stores: sealed bytes, compare-and-swap
 //   protocol      the rules of the specifications, without I/O, clock and randomness
-//   html          HTML documents, and escaping
-//   body          the body of a response: the application's or the layer's
+//   html          HTML documents, escaping, and forms
+//   body          the bodies of responses, and of requests to APIs
 //   cookie        names and attributes of cookies
 //   events        the event codes, and the hook; metrics, where the feature is on
 //   clock         time and randomness

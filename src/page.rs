@@ -22,7 +22,7 @@ pub struct Page {
     pub heading: String,
     /// The text below the heading. Empty for a question.
     pub text: String,
-    /// Where people can go on: pairs of an address and a label.
+    /// The links with which people go on: pairs of an address and a label.
     pub links: Vec<(String, String)>,
     /// The button of a question: the address to which it sends a POST request, and its label.
     pub button: Option<(String, String)>,

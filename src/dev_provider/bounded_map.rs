@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::clock::Timestamp;
 
-/// Holds so many entries at the most.
+/// A map with at most `CAPACITY` entries.
 pub(super) struct Bounded<T, const CAPACITY: usize> {
     /// Each with the time at which it expires.
     pub(super) entries: HashMap<String, (T, Timestamp)>,

@@ -62,7 +62,7 @@ pub(super) fn header_of<'r>(request: &'r Request<Bytes>, name: &HeaderName) -> O
     request.headers().get(name)?.to_str().ok()
 }
 
-/// What form-encoded text stands for.
+/// Decodes a value of the format `application/x-www-form-urlencoded`.
 pub(super) fn decoded(text: &str) -> String {
     // Left alone, `&` would end the value and `=` would begin one; neither is form-encoded text.
     let text = text.replace('&', "%26").replace('=', "%3D");

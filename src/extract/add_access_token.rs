@@ -116,17 +116,18 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let this = self.clone();
-        Box::pin(async move {
-            match is_stream(request.body()) {
-                true => this.run(request).await,
-                false => within_deadline(this.run(request)).await,
-            }
-        })
+        let (this, is_stream) = (self.clone(), is_stream(request.body()));
+        Box::pin(async move { within_deadline(is_stream, this.run(request)).await })
     }
 }
 
-pub(super) async fn within_deadline<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+/// Ends a call with an error after 30 seconds. One that sends a stream takes as long as the stream.
+pub(super) async fn within_deadline<T>(
+    is_stream: bool, call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    if is_stream {
+        return call.await;
+    }
     let call = tokio::time::timeout(DEADLINE, call);
     call.await.unwrap_or_else(|_| Err(Error::upstream("the API takes too long")))
 }
@@ -174,7 +175,7 @@ impl<S> AddAccessToken<S> {
                 }
             }
             let Some(target) = redirect_target(&request.url, &response) else { return Ok(response) };
-            if request.is_sent_once() && keeps_body(response.status()) {
+            if request.is_sent_once() && request.keeps_body(response.status()) {
                 return Ok(response);
             }
             let downgrade = request.url.scheme() == "https" && target.scheme() != "https";
@@ -212,6 +213,12 @@ impl<B: Clone + Default + 'static> Outgoing<B> {
         is_stream(self.request.body())
     }
 
+    /// Whether a redirect repeats the request. Otherwise it is a GET without a body (RFC 9110 section 15.4).
+    fn keeps_body(&self, status: StatusCode) -> bool {
+        matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT)
+            || self.request.method() == Method::HEAD
+    }
+
     /// The request, as it is sent with this token (RFC 6750 section 2.1).
     fn with(&self, token: Option<&AccessToken>) -> Result<Request<B>, Error> {
         let mut request = self.request.clone();
@@ -223,9 +230,9 @@ impl<B: Clone + Default + 'static> Outgoing<B> {
         Ok(request)
     }
 
-    /// The next request of a redirect (RFC 9110 section 15.4).
+    /// The next request of a redirect.
     fn follow(&mut self, target: Url, status: StatusCode) {
-        if !keeps_body(status) && self.request.method() != Method::HEAD {
+        if !self.keeps_body(status) {
             *self.request.method_mut() = Method::GET;
             *self.request.body_mut() = B::default();
             for name in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
@@ -240,11 +247,6 @@ impl<B: Clone + Default + 'static> Outgoing<B> {
         }
         self.url = target;
     }
-}
-
-/// Whether a redirect repeats the request. The others make it a GET without a body (RFC 9110 section 15.4).
-fn keeps_body(status: StatusCode) -> bool {
-    matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT)
 }
 
 fn redirect_target<R>(from: &Url, response: &Response<R>) -> Option<Url> {

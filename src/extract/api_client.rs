@@ -172,9 +172,10 @@ impl ApiRequest {
     /// As [`UserTokens::access_token`], and [`ErrorKind::UpstreamError`] when the request cannot be sent or the API does
     /// not answer.
     pub async fn send(self) -> Result<ApiResponse, Error> {
+        let is_stream = self.body.is_stream();
         let unanswered = |error| failed("the API does not answer", error);
         let call = async { read(self.stream().await?, API_BODY).await.map_err(unanswered) };
-        within_deadline(call).await.map(ApiResponse)
+        within_deadline(is_stream, call).await.map(ApiResponse)
     }
 
     /// Sends it, and gives the response as soon as its head is there. Nothing limits the time or the size of its body.

@@ -35,7 +35,7 @@ pub(crate) enum ProviderError {
     Refused(ProviderRefusal),
     #[error("the provider's answer is malformed: {0}")]
     Malformed(&'static str),
-    /// What was said of a person, by its name, does not hold.
+    /// A statement about a person, by its name, does not hold.
     #[error("the {0} {1}")]
     Statement(&'static str, JwtError),
     #[error(transparent)]

@@ -46,7 +46,7 @@ impl SessionLiveness {
         self.ended.store(true, Ordering::Release);
     }
 
-    /// The store, which was asked then, has confirmed it.
+    /// Notes that the store has confirmed the session; `at` is when it was asked.
     pub(crate) fn confirm(&self, ObservedAt { at, heard }: ObservedAt) {
         self.heard.fetch_max(heard, Ordering::AcqRel);
         self.confirmed_monotonic.store(at.monotonic, Ordering::Relaxed);

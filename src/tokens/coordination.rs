@@ -126,7 +126,7 @@ impl GrantRef {
 }
 
 impl GrantLifetime {
-    /// Until when a grant is kept of a session that ends then.
+    /// The time until which a grant is kept, of a session that ends at `session_ends_at`.
     pub(crate) fn kept_until(self, session_ends_at: Timestamp) -> Timestamp {
         match self {
             Self::Session => session_ends_at,

@@ -116,10 +116,8 @@ async fn a_request_flows_while_it_is_made() {
 async fn a_stream_is_sent_once() {
     let world = World::new();
     let call = async |tokens: UserTokens, method: Method, Path((kind, path)): Path<(String, String)>, body: String| {
-        let body = match kind.as_str() {
-            "stream" => ApiBody::stream(Body::from(body)),
-            _ => ApiBody::from(body),
-        };
+        let method = if kind == "head" { Method::HEAD } else { method };
+        let body = if kind == "bytes" { ApiBody::from(body) } else { ApiBody::stream(Body::from(body)) };
         let request = tokens.client().request(method, &format!("{API}/cal/{path}")).body(body);
         request.send().await.map(|answer| answer.status())
     };
@@ -132,6 +130,8 @@ async fn a_stream_is_sent_once() {
         ("stream", 307, 307, vec!["POST body"]),
         ("bytes", 303, 200, vec!["POST body", "GET "]),
         ("stream", 303, 200, vec!["POST body", "GET "]),
+        // HEAD stays HEAD, and would bring its body along.
+        ("head", 303, 303, vec!["HEAD body"]),
     ] {
         world.api.behave();
         world.api.forget();
@@ -224,6 +224,34 @@ async fn a_body_that_fails_is_an_error() {
         let read = async |tokens: UserTokens| tokens.client().get(API).await.map(|answer| answer.text().into_owned());
         let app = Router::new().route("/", get(read)).layer(layer);
         let response = app.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), expected, "{kind}");
+    }
+}
+
+/// Thirty seconds are enough for bytes. A stream has the time that it takes, also where its response is read whole.
+#[tokio::test(start_paused = true)]
+async fn a_stream_takes_as_long_as_it_is_made() {
+    async fn slowly(parts: u8) -> Option<(Result<Bytes, Infallible>, u8)> {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        parts.checked_sub(1).map(|left| (Ok(Bytes::from_static(b"x")), left))
+    }
+    let answer = service_fn(async |request: Request<Bytes>| {
+        if request.body().is_empty() {
+            tokio::time::sleep(Duration::from_secs(40)).await;
+        }
+        Ok::<_, Infallible>(Response::new(request.body().len().to_string()))
+    });
+    let layer = testing::as_user("ann").token(API, "anns-token").http_client(answer);
+    let send = async |tokens: UserTokens, Path(kind): Path<String>| {
+        let request = tokens.client().request(Method::POST, API);
+        let made = Body::from_stream(stream::unfold(3, slowly));
+        let request = if kind == "stream" { request.body(ApiBody::stream(made)) } else { request };
+        request.send().await.map(|answer| answer.text().into_owned())
+    };
+    let app = Router::new().route("/{kind}", get(send)).layer(layer);
+    for (kind, expected) in [("stream", StatusCode::OK), ("bytes", StatusCode::BAD_GATEWAY)] {
+        let request = Request::get(format!("/{kind}")).body(Body::empty()).unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), expected, "{kind}");
     }
 }
