@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::connection::Connection;
+use super::connection::{Connection, GrantLifetime};
 use super::shared_account::SharedAccount;
 use super::{Config, checks};
 
@@ -62,14 +62,10 @@ impl Mode {
         }
     }
 
-    /// Whether a login's tokens are the person's to use later.
-    pub(crate) fn keeps_logins(&self) -> bool {
-        self.account().is_none()
-    }
-
-    /// The error text for background work that asks for a user's grant and cannot reach it in this mode.
-    pub(crate) fn out_of_reach(&self) -> &'static str {
-        match self {
+    /// Whether background work reaches users' grants of this lifetime; else the error text.
+    pub(crate) fn reaches(&self, lifetime: GrantLifetime) -> Result<(), &'static str> {
+        Err(match self {
+            Self::PerUser if lifetime == GrantLifetime::Persistent => return Ok(()),
             Self::PerUser => {
                 "background work reaches users' grants with GrantLifetime::Persistent only: set it on the connection (or \
                  as login_grant_lifetime)"
@@ -82,7 +78,7 @@ impl Mode {
                 "in single-user mode users have no grants of their own: use BackgroundTokens::account, or \
                  OidcLayer::per_user"
             }
-        }
+        })
     }
 
     /// The account that everybody uses, a request without any cookie too.

@@ -20,7 +20,8 @@ use crate::tokens::{NewIdToken, Principal};
 /// Whether the person of a session may connect or disconnect; else the answer. What is one's own is anybody's to grant,
 /// what is the account's is an admin's.
 pub(crate) fn admit(runtime: &Arc<Runtime>, session: &Arc<Session>) -> OrRefusal<()> {
-    let Some(account) = runtime.mode.account() else { return Ok(()) };
+    let principal = Principal::granted_by(session, &runtime.mode);
+    let Some(account) = principal.account(runtime) else { return Ok(()) };
     if !runtime.is_admin(session) {
         return Err(page::plain(StatusCode::FORBIDDEN, "Only admins may do this."));
     }
@@ -30,13 +31,12 @@ pub(crate) fn admit(runtime: &Arc<Runtime>, session: &Arc<Session>) -> OrRefusal
 
 /// What stands between an admin and the provider: they must mean it. A link of another site would otherwise put the
 /// account they happen to be signed in with at the provider in the place of the right one.
-pub(crate) fn confirm(context: &EndpointContext, connection: &CheckedConnection) -> OrRefusal<()> {
-    let runtime = &context.runtime;
-    if runtime.mode.account().is_none() {
-        return Ok(());
-    }
+pub(crate) fn confirm(
+    context: &EndpointContext, principal: &Principal, connection: &CheckedConnection,
+) -> OrRefusal<()> {
+    let Principal::Account(_) = principal else { return Ok(()) };
     let ask = || {
-        let action = format!("{}?{}", runtime.settings.path_to("connect"), context.query());
+        let action = format!("{}?{}", context.runtime.settings.path_to("connect"), context.query());
         let heading = format!(
             "Connect an account for everybody? All users of this application will use “{}” with the account that you \
              sign in with next.",
@@ -53,14 +53,15 @@ impl VerifiedTokens<'_> {
         let Self { issued, id_token } = self;
         let runtime = &issued.context.runtime;
         // The application may be configured otherwise since the admin was sent away, and the account and the admins with it.
-        let still = |account: &&SharedAccount| {
-            account.is_granted_by_hand() && session.is_none_or(|session| admit(runtime, session).is_ok())
-        };
-        let account = runtime.mode.account().filter(still).ok_or(LoginError::NotPending)?;
+        let account = Principal::shared(&runtime.mode).ok_or(LoginError::NotPending)?;
+        let by_hand = account.account(runtime).is_some_and(SharedAccount::is_granted_by_hand);
+        if !by_hand || session.is_some_and(|session| admit(runtime, session).is_err()) {
+            return Err(LoginError::NotPending);
+        }
         if let Some(session) = session {
             NewIdToken::new(id_token, issued.tokens, issued.login.started_at).adopt(runtime, session).await?;
         }
-        self.keep_for(&Principal::Account(Arc::clone(&account.name)), FOREVER).await?;
+        self.keep_for(&account, FOREVER).await?;
         let admin = session.map(|session| session.user());
         runtime.events().emit(EventCode::Connected, admin, &issued.connection.name);
         Ok(())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use serde_json::Value;
 
 use super::context::{EndpointAnswer, EndpointContext, OrRefusal};
@@ -13,7 +13,7 @@ use super::parameters::EndpointQuery;
 use super::pending::{Intent, KeepFor};
 use super::sign_in::{Issued, VerifiedTokens};
 use super::urls::{self, once_in};
-use super::{account, visitor};
+use super::{account, not_allowed, visitor};
 use crate::config::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
@@ -24,9 +24,9 @@ use crate::state::Runtime;
 use crate::tokens::{NewIdToken, Principal, locate, single_use};
 use crate::{cookie, page};
 
-/// For whom grants are kept here.
-fn kept_for(runtime: &Runtime) -> KeepFor {
-    if runtime.mode.account().is_some() { KeepFor::Everyone } else { KeepFor::User }
+/// For whom the grants of this owner are kept.
+fn kept_for(owner: Option<&Principal>) -> KeepFor {
+    if let Some(Principal::Account(_)) = owner { KeepFor::Everyone } else { KeepFor::User }
 }
 
 /// A request to grant a connection, parsed.
@@ -91,6 +91,11 @@ const NO_SUCH_SCOPE: &str = "This access cannot be requested here.";
 
 pub(crate) async fn start(context: &EndpointContext) -> EndpointAnswer {
     let runtime = &context.runtime;
+    let usage = kept_for(Principal::shared(&runtime.mode).as_ref());
+    // An admin confirms by a form what is for everybody.
+    if usage == KeepFor::User && context.head.method == Method::POST {
+        return Err(not_allowed("GET, HEAD"));
+    }
     let mut request = ConnectRequest::parse(context)?;
     let signed_in = context.signed_in().await;
     let session = signed_in.as_ref().ok().and_then(|session| session.as_deref());
@@ -103,7 +108,7 @@ pub(crate) async fn start(context: &EndpointContext) -> EndpointAnswer {
         Decision::Ask if request.extends && request.options.is_silent() => Decision::Refuse,
         decision => decision,
     };
-    if kept_for(runtime) == KeepFor::User {
+    if usage == KeepFor::User {
         context.admit_by(target, decision, || request.ask(runtime, key.as_deref()))?;
     }
     let own = context.is_own(proof);
@@ -133,18 +138,18 @@ async fn start_for(
     let connection = runtime.connection_of(&principal, &request.name);
     let connection = connection.filter(|connection| more.iter().all(|scope| connection.knows(scope)));
     let connection = connection.ok_or_else(|| page::bad_request(NO_SUCH_SCOPE))?;
-    let once = request.once || connection.single_use;
-    if once && kept_for(runtime) == KeepFor::Everyone {
+    let (once, usage) = (request.once || connection.single_use, kept_for(Some(&principal)));
+    if once && usage == KeepFor::Everyone {
         return Err(page::bad_request("One-time access is not available here."));
     }
     account::admit(runtime, session)?;
-    account::confirm(context, connection)?;
+    account::confirm(context, &principal, connection)?;
     let granted = context.granted(&principal, connection).await.map_err(|_| request.try_again())?;
     // What is for one use does not add to what is kept.
     let granted = granted.filter(|_| !once);
     let (granted, options) = (granted.as_deref(), &mut request.options);
     let more_scopes = login::scopes_besides(runtime, connection, granted, (&connection.scopes, more), options);
-    let usage = if once { KeepFor::OneRequest } else { kept_for(runtime) };
+    let usage = if once { KeepFor::OneRequest } else { usage };
     let begun = context.session_of(session.id, session.user()).await.map_err(|_| request.try_again())?;
     let sids = begun.map(|begun| begun.sids).unwrap_or_default();
     let signed_in =
@@ -182,7 +187,8 @@ pub(crate) async fn keep(verified: &VerifiedTokens<'_>, session: &Arc<Session>) 
     let (runtime, user) = (&context.runtime, Some(session.user()));
     // The application may be configured otherwise since the person was sent away: what they granted for themselves is
     // not for everybody.
-    if kept_for(runtime) == KeepFor::Everyone {
+    let principal = Principal::granted_by(session, &runtime.mode);
+    if kept_for(Some(&principal)) == KeepFor::Everyone {
         return Err(LoginError::NotPending);
     }
     if locate::is_another(user, issued.provider, &id_token.facts) {
@@ -194,7 +200,6 @@ pub(crate) async fn keep(verified: &VerifiedTokens<'_>, session: &Arc<Session>) 
     if !runtime.sessions.lasts(session, runtime.now()).await? {
         return Err(LoginError::SessionOver);
     }
-    let principal = Principal::Session(Arc::clone(session));
     let mut cookies = Vec::new();
     if matches!(login.intent, Intent::Connect { usage: KeepFor::OneRequest, .. }) {
         let lands = (issued.destination, &context.head.headers);

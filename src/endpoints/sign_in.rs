@@ -242,7 +242,7 @@ impl SignIn<'_> {
         let revalidates = runtime.settings.revalidate_every.is_some();
         // Elsewhere nobody uses them. They are not revoked: some providers would take the account's along, where the person
         // is the one who granted it.
-        if runtime.mode.keeps_logins() || revalidates {
+        if runtime.keeps_login_tokens() {
             let is_short = tokens.refresh_token.is_none() && tokens.expires_in.is_some();
             if login.has_resources && is_short && provider.lacks_offline_access(&login.scopes) {
                 provider.tell_once(EventCode::NoRefreshToken, None, OFFLINE_ACCESS);

@@ -60,8 +60,7 @@ impl BackgroundTokens {
 
     /// The tokens of the shared account; `None` in the other modes.
     pub fn account(&self) -> Option<OwnerTokens> {
-        let account = Principal::Account(Arc::clone(&self.0.mode.account()?.name));
-        Some(OwnerTokens(UserTokens::without_request(&self.0, account)))
+        Some(OwnerTokens(UserTokens::without_request(&self.0, Principal::shared(&self.0.mode)?)))
     }
 }
 

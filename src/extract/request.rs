@@ -124,15 +124,15 @@ impl RequestState {
     /// Whom the tokens of this request belong to; `None` when nobody is signed in whose they could be.
     pub(crate) fn principal(&self) -> Option<Principal> {
         let runtime = &self.runtime;
-        match (runtime.mode.account(), &self.session, self.head.visitor()) {
-            (None, _, _) if self.bearer().is_some() => None,
-            (Some(account), _, _) => Some(Principal::Account(Arc::clone(&account.name))),
-            (None, Some(session), _) => Some(Principal::Session(Arc::clone(session))),
-            (None, None, _) if !runtime.settings.takes_visitors() => None,
-            (None, None, Some(visitor)) => Some(Principal::Visitor(visitor)),
+        let own = || match (&self.session, self.head.visitor()) {
+            _ if self.bearer().is_some() => None,
+            (Some(session), _) => Some(Principal::Session(Arc::clone(session))),
+            (None, _) if !runtime.settings.takes_visitors() => None,
+            (None, Some(visitor)) => Some(Principal::Visitor(visitor)),
             // Nobody has been here under this name, and nothing is found for it.
-            (None, None, None) => Some(Principal::Visitor(Visitor::new(runtime.random.bytes()))),
-        }
+            (None, None) => Some(Principal::Visitor(Visitor::new(runtime.random.bytes()))),
+        };
+        Principal::shared(&runtime.mode).or_else(own)
     }
 
     pub(crate) fn unauthenticated(&self) -> Error {
@@ -197,15 +197,15 @@ impl RequestState {
     }
 
     /// The error of a request that wants what the application's one account does not have. Nobody who visits can help.
-    pub(crate) fn needs_operator(&self, connection: &str) -> Error {
-        let next_step = self.runtime.mode.account().map_or("", SharedAccount::remedy);
+    pub(crate) fn needs_operator(&self, account: &SharedAccount, connection: &str) -> Error {
+        let next_step = account.remedy();
         self.runtime.events().emit(EventCode::NeedsOperator, None, format_args!("{connection}: {next_step}"));
         Error::new(ErrorKind::OperatorActionRequired, next_step)
     }
 
     /// What is everybody's, an admin takes back, and the configuration's nobody.
-    pub(crate) fn may_disconnect(&self) -> Result<(), Error> {
-        let Some(account) = self.runtime.mode.account() else { return Ok(()) };
+    pub(crate) fn may_disconnect(&self, principal: &Principal) -> Result<(), Error> {
+        let Some(account) = principal.account(&self.runtime) else { return Ok(()) };
         self.require_admin()?;
         let configured = "the account stands in the configuration: it is not disconnected here";
         account.is_granted_by_hand().then_some(()).ok_or_else(|| Error::forbidden(configured))

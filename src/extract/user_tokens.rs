@@ -8,7 +8,7 @@ use url::Url;
 use super::access_token::AccessToken;
 use super::connection_status::{ConnectionState, ConnectionStatus};
 use super::request::RequestState;
-use crate::config::{CheckedConnection, CheckedConnections, GrantLifetime, ResourceRoute, resources};
+use crate::config::{CheckedConnection, CheckedConnections, ResourceRoute, resources};
 use crate::endpoints::urls;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::LoginOptions;
@@ -220,7 +220,7 @@ impl UserTokens {
     pub async fn disconnect(&self, connection: &str) -> Result<DisconnectOutcome, Error> {
         let registered = self.registered(connection)?;
         self.require_session().await?;
-        self.state.may_disconnect()?;
+        self.state.may_disconnect(&self.principal)?;
         self.runtime().records.agree_on_index().await?;
         let place = self.place(registered).await?;
         Ok(disconnect(place).await?)
@@ -328,8 +328,8 @@ impl UserTokens {
     /// The error that asks the person for what is missing. A person who was asked for all
     /// of it a moment ago is not sent again.
     pub(crate) async fn consent_required(&self, connection: &str, scopes: &[String], options: &LoginOptions) -> Error {
-        if let Principal::Account(_) = self.principal {
-            return self.state.needs_operator(connection);
+        if let Some(account) = self.principal.account(self.runtime()) {
+            return self.state.needs_operator(account, connection);
         }
         if self.principal.is_absent() {
             return Error::new(ErrorKind::ConsentRequired, "the person must grant access (again)");
@@ -364,9 +364,8 @@ impl UserTokens {
     }
 
     async fn place(&self, connection: &CheckedConnection) -> Result<GrantRef, Error> {
-        let reachable = connection.grant_lifetime == GrantLifetime::Persistent && self.runtime().mode.keeps_logins();
-        if self.principal.is_absent() && !reachable {
-            return Err(Error::no_such_connection(self.runtime().mode.out_of_reach()));
+        if self.principal.is_absent() {
+            self.runtime().mode.reaches(connection.grant_lifetime).map_err(Error::no_such_connection)?;
         }
         Ok(self.runtime().place_of(&self.principal, connection, &self.state.jar).await?)
     }

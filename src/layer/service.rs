@@ -94,8 +94,10 @@ where
         let (method, cookies) = (request.method(), &runtime.settings.cookies);
         let (head, cookie) = Head::read(method, request.headers(), cookies, own.as_mut());
         // Before the session is looked for: what is forged does not even learn whether there is one.
-        let at_stake = head.session_cookie || head.visitor().is_some() || runtime.mode.account().is_some();
-        if at_stake && let Some(refusal) = forged(runtime, &request, &head) {
+        let shows_owner = head.session_cookie || head.visitor().is_some();
+        if runtime.acts_for_an_owner(shows_owner)
+            && let Some(refusal) = forged(runtime, &request, &head)
+        {
             return ResponseFuture::answered(refusal);
         }
         let peeked = cookie.map(|cookie| {

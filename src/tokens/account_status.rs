@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use super::access_token;
+use super::locate::Principal;
 use super::lookup::{TokenRequest, TokenUnavailable};
 use crate::clock::Timestamp;
 use crate::config::{AccountSource, CheckedConnection, CheckedConnections, SharedAccount};
 use crate::provider::ProviderId;
-use crate::records::Owner;
 use crate::state::Runtime;
 use crate::tokens::{Arc, Duration};
 
@@ -57,13 +57,14 @@ pub(crate) const ROTATED: &str = "the provider has rotated the account's refresh
 /// How the account stands at each connection that serves something; nothing where people have their own tokens.
 pub(crate) async fn status(runtime: &Arc<Runtime>) -> Vec<AccountStatus> {
     let mut statuses = Vec::new();
-    let Some(account) = runtime.mode.account() else { return statuses };
+    let Some(principal) = Principal::shared(&runtime.mode) else { return statuses };
+    let remedy = principal.account(runtime).map_or("", SharedAccount::remedy);
     for (connection, wants) in used(runtime.settings.connections(ProviderId::FIRST)) {
-        let checked = tokio::time::timeout(PATIENCE, check(runtime, account, connection, &wants)).await;
+        let checked = tokio::time::timeout(PATIENCE, check(runtime, &principal, connection, &wants)).await;
         let checked = checked.unwrap_or_else(|_| Err(TokenUnavailable::Unavailable("no answer yet".into())));
         statuses.push(checked.unwrap_or_else(|no_token| {
             let (state, why) = match no_token {
-                TokenUnavailable::Consent => (AccountState::NeedsOperator, account.remedy().to_owned()),
+                TokenUnavailable::Consent => (AccountState::NeedsOperator, remedy.to_owned()),
                 TokenUnavailable::Unavailable(cause) => (AccountState::Unavailable, cause.to_string()),
                 TokenUnavailable::Operator(cause) => (AccountState::NeedsOperator, cause.to_string()),
             };
@@ -120,10 +121,9 @@ fn wants(connections: &CheckedConnections, connection: &CheckedConnection) -> Ve
 
 /// Asks for tokens as requests would: an account that nobody has used yet is not said to work.
 async fn check(
-    runtime: &Arc<Runtime>, account: &SharedAccount, connection: &CheckedConnection, wants: &[TokenRequest],
+    runtime: &Arc<Runtime>, account: &Principal, connection: &CheckedConnection, wants: &[TokenRequest],
 ) -> Result<AccountStatus, TokenUnavailable> {
-    let owner = Owner::Account { name: account.name.to_string() };
-    let place = runtime.grant_place(owner, connection, None).await?;
+    let place = runtime.grant_place(account.owner(), connection, None).await?;
     let mut expires_at: Option<Timestamp> = None;
     let mut away = Ok(());
     for request in wants {

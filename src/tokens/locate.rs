@@ -32,12 +32,19 @@ pub(crate) enum Principal {
 }
 
 impl Principal {
+    /// The account, where all requests use its tokens.
+    pub(crate) fn shared(mode: &Mode) -> Option<Self> {
+        mode.account().map(|account| Self::Account(Arc::clone(&account.name)))
+    }
+
     /// For whom the person of a session grants connections and takes them back.
     pub(crate) fn granted_by(session: &Arc<Session>, mode: &Mode) -> Self {
-        match mode.account() {
-            Some(account) => Self::Account(Arc::clone(&account.name)),
-            None => Self::Session(Arc::clone(session)),
-        }
+        Self::shared(mode).unwrap_or_else(|| Self::Session(Arc::clone(session)))
+    }
+
+    /// The account whose tokens these are, if they are no person's.
+    pub(crate) fn account<'a>(&self, runtime: &'a Runtime) -> Option<&'a SharedAccount> {
+        if let Self::Account(_) = self { runtime.mode.account() } else { None }
     }
 
     pub(crate) fn owner(&self) -> Owner {
@@ -111,6 +118,12 @@ impl GrantRef {
         self.runtime.settings.connections(self.grant_key.provider).named(&self.connection)
     }
 
+    /// The grant that the account has by its configuration.
+    pub(crate) fn beginning(&self) -> Option<Grant> {
+        let beginning = self.runtime.mode.account()?.beginning(self.registered()?, self.client);
+        beginning.filter(|grant| self.holds(grant))
+    }
+
     /// What the browser has shown, where it carries the grant.
     pub(crate) fn shown(&self, now: Timestamp) -> Result<Option<Arc<Grant>>, Unreadable> {
         self.jar.as_ref().map_or(Ok(None), |jar| jar.grant(now))
@@ -137,6 +150,17 @@ pub(crate) struct SessionRows {
 }
 
 impl Runtime {
+    /// Whether a request acts with somebody's tokens: with those of its cookies' owner, or with those of the account, which
+    /// serves requests without any cookie, too.
+    pub(crate) fn acts_for_an_owner(&self, shows_owner: bool) -> bool {
+        shows_owner || self.mode.account().is_some()
+    }
+
+    /// Whether a login's own tokens are kept: for the person to use, or to ask the provider about the person again.
+    pub(crate) fn keeps_login_tokens(&self) -> bool {
+        self.mode.account().is_none() || self.settings.revalidate_every.is_some()
+    }
+
     /// Where an owner's grant at a connection lies: with the session, by the name of its row, or with the owner alone.
     pub(crate) async fn grant_place(
         self: &Arc<Self>, owner: Owner, connection: &CheckedConnection, session: Option<SessionRows>,
@@ -235,7 +259,7 @@ impl SharedAccount {
     }
 
     /// What the account has without anybody's doing.
-    pub(crate) fn beginning(&self, connection: &CheckedConnection, client: [u8; 32]) -> Option<Grant> {
+    fn beginning(&self, connection: &CheckedConnection, client: [u8; 32]) -> Option<Grant> {
         let (refresh_token, origin) = match &self.source {
             AccountSource::ClientCredentials => (None, GrantSource::ClientCredentials),
             AccountSource::RefreshToken(token) => (Some(token.clone()), GrantSource::Configured { seed: seed(token) }),

@@ -133,11 +133,6 @@ impl GrantRef {
         }
     }
 
-    fn beginning(&self) -> Option<Grant> {
-        let beginning = self.runtime.mode.account()?.beginning(self.registered()?, self.client);
-        beginning.filter(|grant| self.holds(grant))
-    }
-
     /// The grant with its row's version and expiry; `None` where none counts.
     pub(crate) async fn read(&self) -> Result<Option<StoredGrant>, StoreError> {
         let asked = ObservedAt { at: self.runtime.clock.reading(), heard: self.runtime.records.invalidations.heard() };

@@ -33,7 +33,7 @@ use self::lookup::{TokenAction, is_rejected, is_rejected_again, next};
 use self::refresh_task::refresh;
 use crate::error::RetryLater;
 use crate::events::{EventCode, timed};
-use crate::records::TokenSet;
+use crate::records::{Owner, TokenSet};
 use crate::state::in_flight::{Join, RefreshOutcome, RefreshReceiver};
 
 /// How many refreshes a request waits for: one for each resource of the grant.
@@ -111,7 +111,7 @@ pub(crate) async fn access_token(place: &GrantRef, request: &TokenRequest) -> Re
 
 /// The error for a request whose refresh brought no token.
 fn no_token(place: &GrantRef, outcome: &RefreshOutcome) -> TokenUnavailable {
-    let is_own = place.owner.user().is_some() || place.runtime.mode.account().is_none();
+    let is_own = !matches!(place.owner, Owner::Account { .. });
     match outcome {
         // What the application is refused is for its operator to mend, and then the grant works as it did. Where people
         // have their own, it is none of theirs.
