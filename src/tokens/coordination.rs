@@ -10,7 +10,7 @@ use super::locate::GrantRef;
 use crate::clock::Timestamp;
 use crate::config::GrantLifetime;
 use crate::records::{FOREVER, Found, Grant, GrantStatus, Loaded};
-use crate::stateless::{GRACE, TooLarge, response_cookies};
+use crate::stateless::{GRACE, response_cookies};
 use crate::store::{StoreError, Version};
 
 impl GrantRef {
@@ -43,36 +43,6 @@ impl GrantRef {
             }
         });
         now
-    }
-
-    /// Takes a grant away from where it is kept and returns it; where a browser could bring it again, a note stays that
-    /// it counts no more. The second says whether there was anything.
-    pub(crate) async fn take(&self) -> Result<(Option<Grant>, bool), StoreError> {
-        if self.jar.is_none() {
-            let (found, deleted) = self.runtime.records.take(&self.row).await?;
-            return Ok((found.map(|found| found.value), deleted));
-        }
-        loop {
-            let (newest, version) = self.newest().await?;
-            let Some(newest) = newest.filter(|grant| grant.status != GrantStatus::Revoked) else {
-                return Ok((None, false));
-            };
-            if self.take_found(&newest, version).await? {
-                return Ok((Some(Grant::clone(&newest)), true));
-            }
-        }
-    }
-
-    /// Takes away what was found at this version; false where somebody was faster.
-    pub(crate) async fn take_found(&self, found: &Grant, version: Option<Version>) -> Result<bool, StoreError> {
-        let records = &self.runtime.records;
-        let Some(jar) = &self.jar else { return records.delete(self.row.key, version).await };
-        let note = found.tombstone(GrantStatus::Revoked);
-        let noted = records.swap(&self.row, version, &note, jar.until(), Vec::new()).await?.is_some();
-        if noted {
-            jar.note(&Arc::new(note));
-        }
-        Ok(noted)
     }
 
     /// The newest generation of what can be read, whatever its standing, and the version of the row.
@@ -116,12 +86,6 @@ impl GrantRef {
             Some(_) => self.runtime.records.load_expired_too(&self.row).await,
             None => self.runtime.records.load(&self.row).await,
         }
-    }
-
-    /// Whether the browser that a grant is for can carry it, where another one goes.
-    pub(crate) fn fits(&self, grant: &Grant, replaced: Option<&Self>) -> Result<(), TooLarge> {
-        let replaced = replaced.and_then(|replaced| replaced.jar.as_ref());
-        self.jar.as_ref().map_or(Ok(()), |jar| jar.fits(grant, replaced))
     }
 }
 

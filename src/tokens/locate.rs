@@ -3,19 +3,22 @@
 use std::ops::Deref;
 use std::sync::OnceLock;
 
-use crate::clock::Timestamp;
+use crate::clock::{ClockReading, Timestamp};
 use crate::config::{
     AccountSource, CheckedConnection, CheckedConnections, GrantLifetime, Mode, Resources, SharedAccount,
 };
 use crate::protocol::OriginalIdToken;
 use crate::provider::{Provider, ProviderId};
 use crate::records::grant::{encode, seed};
-use crate::records::{BlindIndexKey, Grant, GrantKey, GrantSource, LOGIN, NewestGeneration, Owner, Purpose, RecordKey};
+use crate::records::{
+    BlindIndexKey, Found, Grant, GrantKey, GrantSource, GrantStatus, LOGIN, Loaded, NewestGeneration, Observed,
+    ObservedAt, Owner, Purpose, RecordKey, Slot,
+};
 use crate::sessions::{Session, SessionId, SessionPayload, Visitor};
 use crate::state::Runtime;
-use crate::stateless::CookieJar;
 use crate::stateless::grant_cookie::{GrantCookie, Unreadable};
-use crate::store::{Key, StoreError};
+use crate::stateless::{CookieJar, TooLarge};
+use crate::store::{Key, StoreError, Version};
 use crate::tokens::Arc;
 
 /// Whom the tokens of one request belong to.
@@ -97,7 +100,7 @@ pub(crate) struct GrantRef {
     pub(crate) runtime: Arc<Runtime>,
     grant_key: Arc<GrantKey>,
     /// Where browsers carry their grants: the row is where processes meet.
-    pub(crate) jar: Option<GrantCookie>,
+    cookie: Option<GrantCookie>,
 }
 
 impl Deref for GrantRef {
@@ -126,12 +129,91 @@ impl GrantRef {
 
     /// What the browser has shown, where it carries the grant.
     pub(crate) fn shown(&self, now: Timestamp) -> Result<Option<Arc<Grant>>, Unreadable> {
-        self.jar.as_ref().map_or(Ok(None), |jar| jar.grant(now))
+        self.cookie.as_ref().map_or(Ok(None), |cookie| cookie.grant(now))
+    }
+
+    /// The claims that the browser shows beside it.
+    pub(crate) fn shown_claims(&self) -> Option<String> {
+        self.cookie.as_ref()?.claims()
+    }
+
+    /// The session that the browser carries, with which the grant ends.
+    pub(crate) fn shown_session(&self) -> Option<&Arc<Session>> {
+        self.cookie.as_ref()?.session()
+    }
+
+    /// What counts: the row, or the newer of that and what the browser has shown.
+    pub(super) fn counting(
+        &self, shown: Option<Arc<Grant>>, loaded: Loaded<Grant>, asked: ObservedAt,
+    ) -> Result<Option<StoredGrant>, StoreError> {
+        match (&self.cookie, loaded) {
+            (Some(cookie), loaded) => self.newer((cookie, shown), loaded, asked),
+            (None, Loaded::Unreadable) => Err(unreadable()),
+            (None, Loaded::Absent(_)) => Ok(None),
+            (None, Loaded::Found(found)) => {
+                let Found { value, version, expires_at, .. } = *found;
+                let (grant, limit) = (Arc::new(value), self.runtime.settings.max_staleness);
+                self.runtime.records.listen();
+                let read = Observed { value: Arc::clone(&grant), asked, limit, until: expires_at };
+                self.runtime.known_grants.put(self.row.key, read);
+                Ok(Some(StoredGrant { grant, version: Some(version), expires_at }))
+            }
+        }
+    }
+
+    /// The grant as it is known here without asking the store.
+    pub(super) fn known(&self, reading: ClockReading) -> Option<Arc<Grant>> {
+        let changes = &*self.runtime.records.invalidations;
+        let Some(cookie) = &self.cookie else { return self.runtime.known_grants.get(self.row.key, changes, reading) };
+        let newest = self.newest.generation(Slot::of(self.row.key), changes, reading)?;
+        cookie.recalled(reading.wall).filter(|grant| grant.generation >= newest)
+    }
+
+    /// Takes a grant away from where it is kept and returns it; where a browser could bring it again, a note stays that
+    /// it counts no more. The second says whether there was anything.
+    pub(crate) async fn take(&self) -> Result<(Option<Grant>, bool), StoreError> {
+        if self.cookie.is_none() {
+            let (found, deleted) = self.runtime.records.take(&self.row).await?;
+            return Ok((found.map(|found| found.value), deleted));
+        }
+        loop {
+            let (newest, version) = self.newest().await?;
+            let Some(newest) = newest.filter(|grant| grant.status != GrantStatus::Revoked) else {
+                return Ok((None, false));
+            };
+            if self.take_found(&newest, version).await? {
+                return Ok((Some(Grant::clone(&newest)), true));
+            }
+        }
+    }
+
+    /// Takes away what was found at this version; false where somebody was faster.
+    pub(crate) async fn take_found(&self, found: &Grant, version: Option<Version>) -> Result<bool, StoreError> {
+        let records = &self.runtime.records;
+        let Some(cookie) = &self.cookie else { return records.delete(self.row.key, version).await };
+        let note = found.tombstone(GrantStatus::Revoked);
+        let noted = records.swap(&self.row, version, &note, cookie.until(), Vec::new()).await?.is_some();
+        if noted {
+            cookie.note(&Arc::new(note));
+        }
+        Ok(noted)
+    }
+
+    /// Whether the browser that a grant is for can carry it, where another one goes.
+    pub(crate) fn fits(&self, grant: &Grant, replaced: Option<&Self>) -> Result<(), TooLarge> {
+        let replaced = replaced.and_then(|replaced| replaced.cookie.as_ref());
+        self.cookie.as_ref().map_or(Ok(()), |cookie| cookie.fits(grant, replaced))
+    }
+
+    /// Whether what is refreshed lasts only where an answer brings it to its browser: the next process knows nothing of what
+    /// this one remembers.
+    pub(super) fn is_kept_by_the_browser_alone(&self) -> bool {
+        self.cookie.is_some() && !self.runtime.records.is_durable()
     }
 
     /// Where the browser carries the grant: it carries this one from now on.
     pub(crate) fn carry(&self, grant: &Arc<Grant>) {
-        self.jar.iter().for_each(|jar| jar.note(grant));
+        self.cookie.iter().for_each(|cookie| cookie.note(grant));
     }
 
     /// The same, if it is newer than the one before.
@@ -140,6 +222,18 @@ impl GrantRef {
             self.carry(grant);
         }
     }
+}
+
+/// A grant as it is held.
+pub(crate) struct StoredGrant {
+    pub(crate) grant: Arc<Grant>,
+    /// Of its row; `None` where only the browser has it.
+    pub(crate) version: Option<Version>,
+    pub(crate) expires_at: Timestamp,
+}
+
+pub(super) fn unreadable() -> StoreError {
+    StoreError::refused("the grant is sealed with a secret that is not configured")
 }
 
 /// A session's row, and that of the session after which its grants are named.
@@ -166,7 +260,7 @@ impl Runtime {
         self: &Arc<Self>, owner: Owner, connection: &CheckedConnection, session: Option<SessionRows>,
     ) -> Result<GrantRef, StoreError> {
         let grant_key = self.grant_key(&self.records.index().await?, owner, connection, session);
-        Ok(GrantRef { runtime: Arc::clone(self), grant_key: Arc::new(grant_key), jar: None })
+        Ok(GrantRef { runtime: Arc::clone(self), grant_key: Arc::new(grant_key), cookie: None })
     }
 
     /// The name of a session's row.
@@ -231,8 +325,8 @@ impl Runtime {
             Principal::Account(_) | Principal::Offline { .. } => None,
         };
         let carried = jar.contents().zip(until);
-        let jar = carried.map(|(jar, until)| GrantCookie::new(jar, &grant_key, session, until));
-        Ok(GrantRef { runtime: Arc::clone(self), grant_key, jar })
+        let cookie = carried.map(|(jar, until)| GrantCookie::new(jar, &grant_key, session, until));
+        Ok(GrantRef { runtime: Arc::clone(self), grant_key, cookie })
     }
 
     /// The connection of this name, where a holder may be granted it.

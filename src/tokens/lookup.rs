@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::locate::GrantRef;
+use super::locate::{GrantRef, StoredGrant, unreadable};
 use crate::clock::Timestamp;
-use crate::records::{FOREVER, Found, Freshness, Grant, GrantStatus, Loaded, Observed, ObservedAt, Slot, TokenSet};
+use crate::records::{FOREVER, Freshness, Grant, GrantStatus, Loaded, Observed, ObservedAt, TokenSet};
 use crate::secret::Secret;
 use crate::stateless::grant_cookie::{GrantCookie, Unreadable};
-use crate::store::{StoreError, Version};
+use crate::store::StoreError;
 
 /// What is wanted of a grant.
 #[derive(Clone, Debug)]
@@ -94,14 +94,6 @@ pub(crate) fn next(grant: &Grant, request: &TokenRequest, now: Timestamp, spread
     }
 }
 
-/// A grant as it is held.
-pub(crate) struct StoredGrant {
-    pub(crate) grant: Arc<Grant>,
-    /// Of its row; `None` where only the browser has it.
-    pub(crate) version: Option<Version>,
-    pub(crate) expires_at: Timestamp,
-}
-
 impl GrantRef {
     /// The grant as it is kept, fresh or not, or as it would begin.
     pub(crate) async fn stored(&self) -> Result<Option<Arc<Grant>>, StoreError> {
@@ -141,30 +133,16 @@ impl GrantRef {
             Loaded::Found(found) if !self.holds(&found.value) => Loaded::Absent(Some(found.version)),
             loaded => loaded,
         };
-        if let Some(jar) = &self.jar {
-            return self.newer((jar, shown), loaded, asked);
-        }
-        match loaded {
-            Loaded::Found(found) => {
-                let Found { value, version, expires_at, .. } = *found;
-                let (grant, limit) = (Arc::new(value), self.runtime.settings.max_staleness);
-                self.runtime.records.listen();
-                let read = Observed { value: Arc::clone(&grant), asked, limit, until: expires_at };
-                self.runtime.known_grants.put(self.row.key, read);
-                Ok(Some(StoredGrant { grant, version: Some(version), expires_at }))
-            }
-            Loaded::Absent(_) => Ok(None),
-            Loaded::Unreadable => Err(unreadable()),
-        }
+        self.counting(shown, loaded, asked)
     }
 
-    /// Of what the browser shows and what lies where processes meet.
-    fn newer(
-        &self, (jar, shown): (&GrantCookie, Option<Arc<Grant>>), loaded: Loaded<Grant>, asked: ObservedAt,
+    /// The newer of what the browser shows and what lies where processes meet.
+    pub(super) fn newer(
+        &self, (cookie, shown): (&GrantCookie, Option<Arc<Grant>>), loaded: Loaded<Grant>, asked: ObservedAt,
     ) -> Result<Option<StoredGrant>, StoreError> {
         let now = self.runtime.now();
         let held =
-            |grant: Arc<Grant>, version| Ok(Some(StoredGrant { expires_at: jar.until_of(&grant), grant, version }));
+            |grant: Arc<Grant>, version| Ok(Some(StoredGrant { expires_at: cookie.until_of(&grant), grant, version }));
         let nothing_above = |generation, until| {
             let limit = self.runtime.settings.max_staleness;
             self.newest.put(Observed { value: generation, asked, limit, until });
@@ -190,7 +168,7 @@ impl GrantRef {
                             nothing_above(found.value.generation, until);
                         }
                     }
-                    None => jar.note(&Arc::new(found.value.clone())),
+                    None => cookie.note(&Arc::new(found.value.clone())),
                 }
                 match found.value.status {
                     GrantStatus::Revoked => Ok(None),
@@ -203,23 +181,12 @@ impl GrantRef {
     /// The token, where it is fresh and the store was asked a moment ago: the browser shows it, or this process has read
     /// it. It asks nobody.
     pub(crate) fn known_token(&self, request: &TokenRequest) -> Option<Secret> {
-        let (changes, reading) = (&*self.runtime.records.invalidations, self.runtime.clock.reading());
-        let now = reading.wall;
-        let grant = match &self.jar {
-            Some(jar) => {
-                let newest = self.newest.generation(Slot::of(self.row.key), changes, reading)?;
-                jar.recalled(now).filter(|grant| grant.generation >= newest)?
-            }
-            None => self.runtime.known_grants.get(self.row.key, changes, reading)?,
-        };
+        let reading = self.runtime.clock.reading();
+        let (grant, now) = (self.known(reading)?, reading.wall);
         if next(&grant, request, now, self.spread()) != TokenAction::Serve {
             return None;
         }
         let set = grant.token_set(request.indicator.as_deref())?;
         (set.freshness(now, 0) != Freshness::Expired).then(|| set.access_token.clone())
     }
-}
-
-fn unreadable() -> StoreError {
-    StoreError::refused("the grant is sealed with a secret that is not configured")
 }

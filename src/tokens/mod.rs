@@ -48,9 +48,6 @@ pub(crate) async fn access_token(place: &GrantRef, request: &TokenRequest) -> Re
     let runtime = &place.runtime;
     let mut grant = place.stored_or_begun().await?.ok_or(TokenUnavailable::Consent)?;
     let mut waited = 0;
-    // What is refreshed lasts only where an answer brings it to its browser: the next process knows nothing of what this one
-    // remembers.
-    let is_kept_nowhere_else = place.jar.is_some() && !runtime.records.is_durable();
     let found = grant.token_set(request.indicator.as_deref()).map(|set| set.access_token.clone());
     // Refreshes for other resources of the same grant may end first, in the worst case those of all the others.
     for _ in 0..MAX_REFRESHES {
@@ -63,7 +60,7 @@ pub(crate) async fn access_token(place: &GrantRef, request: &TokenRequest) -> Re
                 // The first may have been another resource's, which leaves ours as it is.
                 if waited < 2
                     && found.as_ref() == Some(&set.access_token)
-                    && is_kept_nowhere_else
+                    && place.is_kept_by_the_browser_alone()
                     && let Ok(RefreshOutcome::Grant(outcome)) = timeout(SHORT_PATIENCE, wait(receiver)).await
                 {
                     place.note(&grant, &outcome);

@@ -4,7 +4,8 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use super::lookup::{StoredGrant, TokenAction, next};
+use super::locate::StoredGrant;
+use super::lookup::{TokenAction, next};
 use super::refresh_protocol::{
     Action, EndReason, Input, LeaseView, ProviderReply, RENEW, RefreshMachine, RowView, SpentToken, Usability,
 };

@@ -9,8 +9,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::account_status::ROTATED;
 use super::disconnect::{Unkept, discard};
-use super::locate::GrantRef;
-use super::lookup::{self, TokenRequest};
+use super::locate::{GrantRef, StoredGrant};
+use super::lookup::TokenRequest;
 use super::refresh_protocol::{Action, Conclusion, EndReason, Input, LEASE, NextRow, RefreshMachine};
 use super::user_claims::adopt_refreshed;
 use crate::clock::Timestamp;
@@ -89,7 +89,7 @@ pub(super) struct RefreshTask<'a> {
     /// Names this refresh in its leases.
     pub(super) holder: [u8; 16],
     /// What was read or written last.
-    pub(super) found: Option<lookup::StoredGrant>,
+    pub(super) found: Option<StoredGrant>,
     /// The grant whose refresh token was spent.
     pub(super) spent: Option<Arc<Grant>>,
     /// When the refresh token was spent...
@@ -151,7 +151,7 @@ impl<'a> RefreshTask<'a> {
     }
 
     pub(super) async fn swap(&mut self, expected: RowVersion, to: NextRow) -> TaskInput {
-        let Some(lookup::StoredGrant { grant, expires_at, .. }) = &self.found else {
+        let Some(StoredGrant { grant, expires_at, .. }) = &self.found else {
             return Input::Swapped(None);
         };
         let (now, expires_at) = (self.place.runtime.now(), *expires_at);
@@ -189,7 +189,7 @@ impl<'a> RefreshTask<'a> {
                     self.tell_why(EventCode::RefreshRefused);
                 }
                 let (grant, version) = (Arc::new(next), Some(version));
-                self.found = Some(lookup::StoredGrant { grant, version, expires_at });
+                self.found = Some(StoredGrant { grant, version, expires_at });
                 Input::Swapped(Some(version))
             }
             Ok(None) => Input::Swapped(None),

@@ -16,7 +16,6 @@ use crate::records::{FOREVER, Loaded, Purpose, RecordKey};
 use crate::secret::Secret;
 use crate::sessions::{MOST_CLAIMS, Session, SessionPayload, SessionRecord, bytes_of, provider_logout, session_row};
 use crate::state::Runtime;
-use crate::stateless::grant_cookie::GrantCookie;
 use crate::store::{Key, StoreError};
 use crate::tokens::Arc;
 
@@ -143,7 +142,7 @@ async fn renew(
 /// Whether a refreshed ID token has another value of a claim by which somebody is an admin than the session, which its
 /// browser keeps. What a login hook has set is compared with nothing.
 fn decide_otherwise(place: &GrantRef, session: &Session, id_token: &Claims) -> bool {
-    let known = session.all_claims_or(|| place.jar.as_ref()?.claims());
+    let known = session.all_claims_or(|| place.shown_claims());
     // Some providers spell booleans as strings.
     let spelled = |claim: &Value| claim.to_string().trim_matches('"').to_owned();
     let differs = |name: &String| {
@@ -164,7 +163,7 @@ pub(crate) async fn adopt_refreshed(
     let runtime = Arc::clone(&place.runtime);
     let revalidates = runtime.settings.revalidate_every.is_some();
     let claims = id_token.map(|id_token| id_token.claims.clone()).filter(|_| revalidates);
-    if let Some(session) = place.jar.as_ref().and_then(GrantCookie::session) {
+    if let Some(session) = place.shown_session() {
         newer.iter().for_each(|newer| newer.seal_into(session));
         let now = by_now(place.provider(), session, (claims.as_ref(), &response.access_token), false);
         let has_other_roles = revalidates && now.await.is_some_and(|(_, roles)| roles != session.roles);
