@@ -31,10 +31,8 @@ pub(crate) fn admit(runtime: &Arc<Runtime>, session: &Arc<Session>) -> OrRefusal
 
 /// What stands between an admin and the provider: they must mean it. A link of another site would otherwise put the
 /// account they happen to be signed in with at the provider in the place of the right one.
-pub(crate) fn confirm(
-    context: &EndpointContext, principal: &Principal, connection: &CheckedConnection,
-) -> OrRefusal<()> {
-    let Principal::Account(_) = principal else { return Ok(()) };
+pub(crate) fn confirm(context: &EndpointContext, owner: &Principal, connection: &CheckedConnection) -> OrRefusal<()> {
+    let Principal::Account(_) = owner else { return Ok(()) };
     let ask = || {
         let action = format!("{}?{}", context.runtime.settings.path_to("connect"), context.query());
         let heading = format!(

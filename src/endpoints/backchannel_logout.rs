@@ -29,7 +29,7 @@ use crate::html::{is_form, response};
 use crate::protocol::{LEEWAY, LogoutEffect, LogoutTarget, jws};
 use crate::provider::cause;
 use crate::records::{Loaded, Purpose, RecordKey};
-use crate::sessions::{SessionPayload, SessionRecord, provider_logout, session_row};
+use crate::sessions::{SessionPayload, SessionRecord, session_row};
 use crate::state::Runtime;
 use crate::store::{Key, StoreError};
 
@@ -141,13 +141,11 @@ async fn end_all(runtime: &Arc<Runtime>, target: &LogoutTarget, is_first: bool) 
 /// Notes the end of sessions for what logins under way are about to begin, and for what browsers keep. True where browsers
 /// keep all: then nothing else is to be done.
 pub(crate) async fn note_end(runtime: &Runtime, target: &LogoutTarget) -> Result<bool, StoreError> {
-    let (is_all, settings) = (runtime.mode.is_stateless(), &runtime.settings);
+    let (settings, now) = (&runtime.settings, runtime.now());
     // A callback that comes later asks whether the provider has ended the session in which it was started.
-    let longest = match is_all {
-        true => settings.absolute_lifetime.saturating_add(LEEWAY),
-        false => settings.login_lifetime.saturating_add(LOGIN_UNDER_WAY),
-    };
-    provider_logout::note(target, runtime.now().saturating_add(longest), &runtime.records).await.map(|()| is_all)
+    let ends = [(settings.login_lifetime, LOGIN_UNDER_WAY), (settings.absolute_lifetime, LEEWAY)];
+    let ends = ends.map(|(lifetime, more)| now.saturating_add(lifetime.saturating_add(more)));
+    runtime.sessions.note_end(target, ends).await
 }
 
 /// Ends the sessions that are kept, and tries all of them, whichever fails. `is_first`: the logout comes now, and did not

@@ -13,8 +13,8 @@ use crate::config::CheckedConnection;
 use crate::events::EventCode;
 use crate::protocol::metadata::is_loopback;
 use crate::protocol::{Decision, Facts, Target};
-use crate::records::{Grant, Loaded};
-use crate::sessions::{COOKIE, SessionFound, SessionId, SessionPayload, SessionRecord, Visitor};
+use crate::records::Grant;
+use crate::sessions::{COOKIE, SessionFound, SessionId, SessionPayload, Visitor};
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
 use crate::store::StoreError;
@@ -124,14 +124,8 @@ impl EndpointContext {
     pub(crate) async fn session_of(
         &self, id: SessionId, person: (&str, &str),
     ) -> Result<Option<SessionPayload>, StoreError> {
-        let runtime = &self.runtime;
-        if !runtime.mode.is_stateless() {
-            let loaded = runtime.records.load::<SessionRecord>(&id.row(&runtime.records.keys)).await?;
-            let Loaded::Found(found) = loaded else { return Ok(None) };
-            return Ok(Some(found.value.identity).filter(|identity| identity.user() == person));
-        }
-        let session = runtime.sessions.find(id, runtime.now()).await?;
-        Ok(session.filter(|session| session.user() == person).and_then(|session| session.provider_session()))
+        let found = self.runtime.sessions.identity(id, self.runtime.now()).await?;
+        Ok(found.filter(|identity| identity.user() == person))
     }
 
     /// The visitor that this browser is.

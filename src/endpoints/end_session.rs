@@ -3,7 +3,6 @@
 use crate::config::{CheckedConnections, GrantLifetime};
 use crate::endpoints::Arc;
 use crate::events::EventCode;
-use crate::records::Loaded;
 use crate::secret::Secret;
 use crate::sessions::{ProviderSessions, Session, SessionId, SessionRecord};
 use crate::state::Runtime;
@@ -18,21 +17,16 @@ use crate::tokens::{GrantRef, Principal, SessionRows};
 pub(crate) async fn end_session(
     runtime: &Arc<Runtime>, id: SessionId, session: Option<&Arc<Session>>, jar: &CookieJar,
 ) -> Result<Option<Secret>, StoreError> {
-    if jar.contents().is_none() {
-        let row = id.row(&runtime.records.keys);
-        let loaded = runtime.records.load_expired_too::<SessionRecord>(&row).await?;
-        runtime.sessions.end(id, runtime.now()).await?;
-        let Loaded::Found(found) = loaded else { return Ok(None) };
-        end_grants(runtime, row.key, &found.value).await?;
-        return Ok(Some(found.value.id_token));
-    }
     let latest_end = runtime.now().saturating_add(runtime.settings.absolute_lifetime);
     let ends_at = session.map_or(latest_end, |session| session.ends_at);
-    runtime.sessions.end(id, ends_at).await?;
+    if let Some((row, found)) = runtime.sessions.take(id, ends_at).await? {
+        end_grants(runtime, row, &found.value).await?;
+        return Ok(Some(found.value.id_token));
+    }
     let Some(session) = session else { return Ok(None) };
     let principal = Principal::Session(Arc::clone(session));
     let connections = runtime.connections_of(&principal).map(CheckedConnections::all).unwrap_or_default();
-    for connection in connections {
+    for connection in connections.iter().filter(|connection| connection.grant_lifetime == GrantLifetime::Session) {
         end_grant(&runtime.place_of(&principal, connection, jar).await?).await;
     }
     let newest = session.provider_sessions().and_then(ProviderSessions::take_id_token);

@@ -42,8 +42,6 @@ fn renamed(
     // The smallest: whoever sees several that began at the same moment chooses the same.
     let new = Visitor::new(becoming(context).fold(name, Ord::min));
     match (context.visitor(), before) {
-        // A cross-site POST comes without the cookie, and without the grants that the browser carries.
-        (None, Some(before)) if context.jar().contents().is_some() => Some((None, before)),
         (None, before) => Some((before, new)),
         (Some(present), before) => {
             // Another tab may have finished first.

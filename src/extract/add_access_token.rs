@@ -122,10 +122,8 @@ where
 }
 
 /// Ends a call with an error after 30 seconds. One that sends a stream takes as long as the stream.
-pub(super) async fn within_deadline<T>(
-    is_stream: bool, call: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    if is_stream {
+pub(super) async fn within_deadline<T>(stream: bool, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    if stream {
         return call.await;
     }
     let call = tokio::time::timeout(DEADLINE, call);

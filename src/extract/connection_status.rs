@@ -45,9 +45,7 @@ pub enum ConnectionState {
 }
 
 impl ConnectionStatus {
-    pub(crate) fn of(
-        connection: &CheckedConnection, provider: &str, grant: Option<Arc<Grant>>, now: Timestamp,
-    ) -> Self {
+    pub(crate) fn of(connection: &CheckedConnection, provider: &str, grant: Option<Arc<Grant>>, at: Timestamp) -> Self {
         let grant = grant.filter(|_| !connection.single_use);
         let state = match &grant {
             _ if connection.single_use => ConnectionState::SingleUse,
@@ -56,9 +54,9 @@ impl ConnectionStatus {
                 let said: Vec<_> =
                     connection.scopes.iter().filter(|scope| !PERSONAL.contains(&scope.as_str())).cloned().collect();
                 // What lapses counts until it has.
-                let whole = grant.covers_scopes(connection.single_indicator(), &said, now);
+                let whole = grant.covers_scopes(connection.single_indicator(), &said, at);
                 match grant.status {
-                    GrantStatus::Active if whole && grant.can_serve(now) => ConnectionState::Connected,
+                    GrantStatus::Active if whole && grant.can_serve(at) => ConnectionState::Connected,
                     _ => ConnectionState::NeedsConsent,
                 }
             }

@@ -90,7 +90,7 @@ where
         {
             return self.call_with_token(request, bearer);
         }
-        let mut own = runtime.mode.is_stateless().then(AppCookies::default);
+        let mut own = CookieJar::room(runtime);
         let (method, cookies) = (request.method(), &runtime.settings.cookies);
         let (head, cookie) = Head::read(method, request.headers(), cookies, own.as_mut());
         // Before the session is looked for: what is forged does not even learn whether there is one.

@@ -151,9 +151,7 @@ impl Provider {
     }
 
     /// An authorization request that no page may answer: a provider that knows the redirect URI answers there.
-    async fn authorize_nobody(
-        &self, known: &ProviderClient, scopes: &[String],
-    ) -> Result<Response<Bytes>, ProviderError> {
+    async fn authorize_nobody(&self, at: &ProviderClient, scopes: &[String]) -> Result<Response<Bytes>, ProviderError> {
         let registered = &self.relying_party;
         let [state, nonce, code_verifier] = [(); 3].map(|()| self.random.token());
         let asked = AuthorizationRequest {
@@ -167,14 +165,14 @@ impl Provider {
             options: &LoginOptions::new().prompt(Prompt::None),
             additional: &registered.authorization_parameters,
         };
-        let mut parameters = asked.parameters(known);
-        if self.pushes(known).1 {
-            let request_uri = self.push(known, &parameters).await?;
+        let mut parameters = asked.parameters(at);
+        if self.pushes(at).1 {
+            let request_uri = self.push(at, &parameters).await?;
             parameters.retain(|(name, _)| name == "client_id");
             parameters.push(("request_uri".to_owned(), request_uri));
         }
         let named = parameters.iter().map(|(name, value)| (name.as_str(), value));
-        let url = with_parameters(&known.authorization_endpoint, named);
+        let url = with_parameters(&at.authorization_endpoint, named);
         self.send(request(url.as_str(), "text/html, */*;q=0.1")?).await
     }
 }

@@ -95,12 +95,10 @@ pub(crate) struct GrantKeyCache(OnceLock<Box<Mutex<Vec<(BlindIndexKey, Arc<Grant
 
 impl GrantKeyCache {
     /// The spot of a connection, as rows are named under this key.
-    pub(crate) fn get(
-        &self, index: &BlindIndexKey, connection: &str, make: impl FnOnce() -> GrantKey,
-    ) -> Arc<GrantKey> {
+    pub(crate) fn get(&self, index: &BlindIndexKey, name: &str, make: impl FnOnce() -> GrantKey) -> Arc<GrantKey> {
         let known = self.0.get_or_init(Box::default);
         let mut known = known.lock();
-        if let Some((named_by, grant_key)) = known.iter().find(|(_, grant_key)| grant_key.connection == connection)
+        if let Some((named_by, grant_key)) = known.iter().find(|(_, grant_key)| grant_key.connection == name)
             && named_by == index
         {
             return Arc::clone(grant_key);

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::Sessions;
 use super::identity::SessionPayload;
 use crate::clock::Timestamp;
 use crate::protocol::{LogoutEffect, LogoutTarget};
@@ -87,8 +88,17 @@ impl LogoutTarget {
     }
 }
 
+impl Sessions {
+    /// Notes that a provider ends the sessions that it means: until the first moment for logins that are under way, until the
+    /// second for what browsers keep. True where browsers keep all.
+    pub(crate) async fn note_end(&self, target: &LogoutTarget, ends: [Timestamp; 2]) -> Result<bool, StoreError> {
+        let ([logins_end, sessions_end], is_all) = (ends, self.carried.is_some());
+        note(target, if is_all { sessions_end } else { logins_end }, &self.records).await.map(|()| is_all)
+    }
+}
+
 /// Notes until `expires_at` that a provider ends the sessions that it means: whoever comes with one finds out.
-pub(crate) async fn note(target: &LogoutTarget, expires_at: Timestamp, records: &Records) -> Result<(), StoreError> {
+async fn note(target: &LogoutTarget, expires_at: Timestamp, records: &Records) -> Result<(), StoreError> {
     let Some(tag) = target.tag(&records.index().await?) else { return Ok(()) };
     let row = RecordKey::new(Purpose::EndedSession, Key(tag.0));
     loop {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Sessions;
+use super::identity::SessionPayload;
 use super::provider_logout::subject_tag;
 use super::session::{Session, SessionRecord};
 use super::session_id::SessionId;
@@ -79,6 +80,23 @@ impl Sessions {
         }
         kept.sort_by_key(|(key, found)| (found.value.stored_at, *key));
         Ok(Some(kept))
+    }
+
+    /// The contents of a session that lasts; where browsers keep it, if this process knows it.
+    pub(crate) async fn identity(&self, id: SessionId, now: Timestamp) -> Result<Option<SessionPayload>, StoreError> {
+        if self.carried.is_some() {
+            return Ok(self.find(id, now).await?.and_then(|session| session.provider_session()));
+        }
+        let loaded = self.records.load::<SessionRecord>(&id.row(&self.records.keys)).await?;
+        Ok(if let Loaded::Found(found) = loaded { Some(found.value.identity) } else { None })
+    }
+
+    /// Ends a session as [`Sessions::end`] does, and returns its row and record where the store kept it.
+    pub(crate) async fn take(&self, id: SessionId, ends_at: Timestamp) -> Result<Option<KeptSession>, StoreError> {
+        let row = id.row(&self.records.keys);
+        let kept = if self.carried.is_none() { Some(self.records.load_expired_too(&row).await?) } else { None };
+        self.end(id, ends_at).await?;
+        Ok(if let Some(Loaded::Found(found)) = kept { Some((row.key, found)) } else { None })
     }
 
     /// When a session ends that began here within the last minute, and nobody has shown here; if it has not ended.

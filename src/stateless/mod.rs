@@ -39,6 +39,7 @@ use crate::records::{CookieBinding, Grant, LOGIN, Opened, Owner, Purpose, Sealed
 use crate::secret::opaque;
 use crate::sessions::session::{Session, SessionCookie, SessionRecord, claims_hash};
 use crate::sessions::session_id::SessionId;
+use crate::sessions::{COOKIE, Visitor};
 use crate::state::Runtime;
 
 /// How long the rendezvous keeps a grant that its browser has shown: requests with older cookies may be under way.
@@ -76,6 +77,12 @@ impl CookieJar {
         Self::new(runtime, runtime.mode.is_stateless().then(cookies), now)
     }
 
+    /// Room for this application's cookies, where browsers carry anything.
+    #[inline]
+    pub(crate) fn room(runtime: &Runtime) -> Option<AppCookies> {
+        runtime.mode.is_stateless().then(AppCookies::default)
+    }
+
     /// `cookies` are this application's, where browsers carry anything.
     pub(crate) fn new(runtime: &Arc<Runtime>, cookies: Option<AppCookies>, now: Timestamp) -> Self {
         let runtime = || Arc::clone(runtime);
@@ -110,6 +117,14 @@ impl CookieJar {
             opened.put(text.parts(), session.id);
         }
         shows
+    }
+
+    /// Whether the browser shows what this visitor was granted, where it carries that.
+    pub(crate) fn shows_visitor(&self, visitor: Visitor) -> bool {
+        let Some(jar) = &self.0 else { return true };
+        let name = jar.runtime.settings.cookies.name(COOKIE);
+        let shown = jar.cookies().find(|(shown, _)| *shown == name.as_bytes());
+        shown.is_some_and(|(_, value)| Visitor::from_cookie(value) == Some(visitor))
     }
 
     /// The session's cookie is sealed anew, so that it does not expire. False where there is none to seal.

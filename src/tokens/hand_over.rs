@@ -36,9 +36,12 @@ impl VisitorGrants<'_> {
         Ok(claimed)
     }
 
-    /// Whether the browser can be given another name: no refresh of what was granted is under way, whose answer would come to
-    /// the one that it has.
+    /// Whether the browser can be given another name: it shows what was granted, which a cross-site POST does not, and no
+    /// refresh of that is under way, whose answer would come to the name that it has.
     pub(crate) async fn can_rename(&self) -> Result<bool, StoreError> {
+        if !self.jar.shows_visitor(self.visitor) {
+            return Ok(false);
+        }
         let settling = async {
             for (_, place) in self.places().await? {
                 while let (Some(grant), version) = place.newest().await?
