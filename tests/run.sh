@@ -207,7 +207,7 @@ pictures() {
 on_store() {
   local without_a_world=()
   for module in architecture chromium demo durability deployment keycloak providers::real real_connections \
-    real_provider refresh::expiring_together refresh::model stateless::processes stores support ui; do
+    real_provider refresh::expiring_together refresh::model stateless::processes stores support; do
     without_a_world+=(--skip "$module::")
   done
   TOWER_OIDC_TEST_STORE=$1 TOWER_OIDC_REQUIRE_ALL=1 \

@@ -88,7 +88,6 @@ mod applications;
 // What the public types are as values.
 mod public_types;
 // What must not compile.
-mod ui;
 // The development provider behind the application's own layer.
 mod dev_login;
 // The development provider is a word, and answers this machine alone.
