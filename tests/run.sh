@@ -210,7 +210,8 @@ on_store() {
     real_provider refresh::expiring_together refresh::model stateless::processes stores support; do
     without_a_world+=(--skip "$module::")
   done
-  TOWER_OIDC_TEST_STORE=$1 TOWER_OIDC_REQUIRE_ALL=1 \
+  # A test waits half of its time, for a lease, a limit or the server.
+  RUST_TEST_THREADS=${RUST_TEST_THREADS:-$((2 * $(nproc)))} TOWER_OIDC_TEST_STORE=$1 TOWER_OIDC_REQUIRE_ALL=1 \
     cargo test -p tower-oidc-tests --all-features --test it -- "${without_a_world[@]}" "${arguments[@]}"
 }
 sqlite() { on_store sqlite; }
