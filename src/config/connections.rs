@@ -57,9 +57,7 @@ impl CheckedConnections {
                     found.push(format!("two connections have the name {name:?}: give each its own name"));
                 }
                 if !is_name(name) {
-                    found.push(format!(
-                        "connection name {name:?} is invalid: use up to 64 letters, digits, `-` and `_`"
-                    ));
+                    found.push(format!("connection name {name:?} is invalid: use up to 64 letters, digits, - and _"));
                 }
                 if name == LOGIN {
                     found.push("connection name `login` is reserved".to_owned());

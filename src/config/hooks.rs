@@ -42,8 +42,7 @@ pub struct ProviderChoice {
 impl ProviderChoice {
     /// The layer's own page with a link for each provider.
     pub fn page(choices: &[Self]) -> Response<Bytes> {
-        let links: Vec<_> =
-            choices.iter().map(|choice| (choice.login_url.as_str(), choice.display_name.as_str())).collect();
+        let links: Vec<_> = choices.iter().map(|one| (one.login_url.as_str(), one.display_name.as_str())).collect();
         page::page(StatusCode::OK, "Sign in", "Where do you have an account?", &links)
     }
 }

@@ -98,7 +98,7 @@ fn issuer(provider: &ProviderConfig) -> ProviderIssuer {
 fn names(provider: &ProviderConfig, before: &[ProviderConfig], problems: &mut Vec<String>) {
     let name = &provider.name;
     if !is_name(name) {
-        problems.push(format!("the name {name:?} is invalid: use up to 64 letters, digits, `-` and `_`"));
+        problems.push(format!("the name {name:?} is invalid: use up to 64 letters, digits, - and _"));
     }
     if before.iter().any(|other| other.name.eq_ignore_ascii_case(name)) {
         problems.push("another provider has the same name: give each provider its own".to_owned());
@@ -188,8 +188,7 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
         problems.push(format!("authorization_parameters has {name:?}, which the layer sets: remove it"));
     }
     let of_address = ["again", "at", "iss", "proof", "provider", "return_to", "target_link_uri"];
-    let taken =
-        provider.login_parameters.iter().filter(|name| is_reserved(name) || of_address.contains(&name.as_str()));
+    let taken = provider.login_parameters.iter().filter(|one| is_reserved(one) || of_address.contains(&one.as_str()));
     let remedy = "(OIDC_LOGIN_PARAMETERS), which the layer sets or reads itself: remove it";
     problems.extend(taken.map(|name| format!("login_parameters has {name:?} {remedy}")));
 }

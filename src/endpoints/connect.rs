@@ -150,7 +150,7 @@ async fn start_for(
     let (granted, options) = (granted.as_deref(), &mut request.options);
     let more_scopes = login::scopes_besides(runtime, connection, granted, (&connection.scopes, more), options);
     let usage = if once { KeepFor::OneRequest } else { usage };
-    let begun = context.session_of(session.id, session.user()).await.map_err(|_| request.try_again())?;
+    let begun = runtime.sessions.identity(session.id, runtime.now()).await.map_err(|_| request.try_again())?;
     let sids = begun.map(|begun| begun.sids).unwrap_or_default();
     let signed_in =
         Box::new(SessionPayload { sids, acr: None, roles: Box::default(), ..SessionPayload::clone(session) });

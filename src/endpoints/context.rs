@@ -14,7 +14,7 @@ use crate::events::EventCode;
 use crate::protocol::metadata::is_loopback;
 use crate::protocol::{Decision, Facts, Target};
 use crate::records::Grant;
-use crate::sessions::{COOKIE, SessionFound, SessionId, SessionPayload, Visitor};
+use crate::sessions::{COOKIE, SessionFound, SessionId, Visitor};
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
 use crate::store::StoreError;
@@ -118,14 +118,6 @@ impl EndpointContext {
     /// The session that lasts in this browser.
     pub(crate) async fn signed_in(&self) -> SessionFound {
         self.runtime.sessions.of(self.session_cookie(), self.runtime.now()).await
-    }
-
-    /// The contents of a session that lasts and belongs to this person.
-    pub(crate) async fn session_of(
-        &self, id: SessionId, person: (&str, &str),
-    ) -> Result<Option<SessionPayload>, StoreError> {
-        let found = self.runtime.sessions.identity(id, self.runtime.now()).await?;
-        Ok(found.filter(|identity| identity.user() == person))
     }
 
     /// The visitor that this browser is.

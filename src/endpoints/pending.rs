@@ -261,9 +261,7 @@ impl UnderWay<'_> {
 /// given up: that login ends at home.
 ///
 /// A login that is over stays while there is room: its late callback still lands where it was going.
-pub(crate) fn begin(
-    context: &EndpointContext, response_mode: ResponseMode, login: PendingLogin,
-) -> Option<Vec<HeaderValue>> {
+pub(crate) fn begin(context: &EndpointContext, mode: ResponseMode, login: PendingLogin) -> Option<Vec<HeaderValue>> {
     let (runtime, jar) = (&*context.runtime, context.jar());
     let logins = PendingCookies::logins(runtime);
     let (mut under_way, mut removed) = (Vec::new(), Vec::new());
@@ -279,7 +277,7 @@ pub(crate) fn begin(
     // Where more may be carried, proxies take more.
     let room = MOST_SENT.max(runtime.most_carried() + ROOM).saturating_sub(jar.size());
     removed.extend(make_room(runtime, &mut under_way, room));
-    let new = under_way.pop()?.cookie(runtime, comes_back(response_mode))?;
+    let new = under_way.pop()?.cookie(runtime, comes_back(mode))?;
     let changed = under_way.iter().filter(|one| one.changed);
     let mut cookies: Vec<_> = changed.filter_map(|one| one.cookie(runtime, removal(runtime))).collect();
     let size = |cookies: &[HeaderValue]| -> usize {

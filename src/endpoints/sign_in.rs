@@ -134,8 +134,7 @@ impl VerifiedTokens<'_> {
     }
 }
 
-const NOT_ADMIN: &str =
-    "an address of admins (ADMINS) counts for nothing: email_verified is not true; use admin_subjects";
+const NOT_ADMIN: &str = "an address in ADMINS counts for nothing: email_verified is not true; use admin_subjects";
 
 const OFFLINE_ACCESS: &str = "no refresh token came with a login, and users must grant access again whenever a token expires: \
                               add offline_access to the scopes (OIDC_SCOPES)";
@@ -207,9 +206,10 @@ impl SignIn<'_> {
         let (runtime, now) = (&issued.context.runtime, issued.context.runtime.now());
         let facts = &id_token.facts;
         let before = match replaced {
-            Some(replaced) => issued.context.session_of(*replaced, (&facts.issuer, &facts.subject)).await?,
+            Some(replaced) => runtime.sessions.identity(*replaced, now).await?,
             None => None,
         };
+        let before = before.filter(|before| before.user() == (&*facts.issuer, &*facts.subject));
         let home = before.as_ref().zip(*replaced).map(|(before, replaced)| before.home_of(replaced).bytes());
         let mut sids = before.map(|before| before.sids).unwrap_or_default();
         id_token.sid.iter().for_each(|sid| provider_logout::add_sid(&mut sids, sid));

@@ -14,12 +14,10 @@ use crate::sessions::{Session, Visitor};
 use crate::state::Runtime;
 
 /// The address of a login; without a provider that of the choice, where there is one.
-pub(crate) fn path(
-    runtime: &Runtime, provider: Option<&Provider>, destination: &Destination, options: &LoginOptions,
-) -> String {
+pub(crate) fn path(runtime: &Runtime, provider: Option<&Provider>, to: &Destination, options: &LoginOptions) -> String {
     let mut options = options.clone();
     options.parameters.retain(|name, _| runtime.providers.allow(provider, name));
-    let mut path = runtime.settings.login_path(destination);
+    let mut path = runtime.settings.login_path(to);
     if let Some(provider) = provider.filter(|_| runtime.providers.several_logins()) {
         path.push_str(&format!("&provider={}", encoded(&provider.relying_party.name)));
     }

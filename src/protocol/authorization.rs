@@ -212,11 +212,9 @@ impl AuthorizationRequest<'_> {
 }
 
 /// The endpoint's own query is kept (RFC 6749 section 3.1).
-pub(crate) fn with_parameters<'a>(
-    endpoint: &Url, parameters: impl IntoIterator<Item = (&'a str, impl AsRef<str>)>,
-) -> Url {
+pub(crate) fn with_parameters<'a>(endpoint: &Url, pairs: impl IntoIterator<Item = (&'a str, impl AsRef<str>)>) -> Url {
     let mut url = endpoint.clone();
-    url.query_pairs_mut().extend_pairs(parameters);
+    url.query_pairs_mut().extend_pairs(pairs);
     url
 }
 

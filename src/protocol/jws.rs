@@ -139,8 +139,7 @@ impl ProviderKey {
 
 /// RFC 7517 section 4.3: a key that names its operations is used for no other. The library reads `use` alone.
 fn is_for_verifying(key: &Value) -> bool {
-    let verify =
-        |operations: &Vec<Value>| operations.is_empty() || operations.iter().any(|operation| operation == "verify");
+    let verify = |operations: &Vec<Value>| operations.is_empty() || operations.iter().any(|one| one == "verify");
     let operations = key.get("key_ops").filter(|operations| !operations.is_null());
     operations.is_none_or(|operations| operations.as_array().is_some_and(verify))
 }

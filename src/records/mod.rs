@@ -355,8 +355,7 @@ impl Records {
 
 impl BlindIndexKey {
     fn new(key: [u8; 32]) -> Self {
-        let mac =
-            Hmac::<Sha256>::new_from_slice(&key).unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
+        let mac = Hmac::<Sha256>::new_from_slice(&key).unwrap_or_else(|_| unreachable!("HMAC takes any key"));
         Self(Arc::new(Keyed { key, mac }))
     }
 

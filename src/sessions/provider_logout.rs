@@ -31,22 +31,20 @@ impl SessionPayload {
     }
 
     /// Where notes that mean this session lie.
-    pub(crate) fn notes(&self, index: &BlindIndexKey) -> impl Iterator<Item = Key> {
-        self.tags(index).into_iter().map(|tag| Key(tag.0))
+    pub(crate) fn notes(&self, index: &BlindIndexKey) -> Vec<Key> {
+        self.tags(index).into_iter().map(|tag| Key(tag.0)).collect()
     }
 
     /// Whether the provider has ended it.
     pub(crate) async fn is_signed_out(&self, records: &Records) -> Result<bool, StoreError> {
-        self.is_meant_in(self.notes(&records.index().await?), records).await
+        self.is_meant_in(&self.notes(&records.index().await?), records).await
     }
 
     /// Whether one of the notes that lie there means it.
-    pub(crate) async fn is_meant_in(
-        &self, notes: impl Iterator<Item = Key>, records: &Records,
-    ) -> Result<bool, StoreError> {
+    pub(crate) async fn is_meant_in(&self, notes: &[Key], records: &Records) -> Result<bool, StoreError> {
         let ends = |target: &LogoutTarget| self.effect_of(target) == LogoutEffect::Ends;
         for note in notes {
-            match records.load::<Vec<LogoutTarget>>(&RecordKey::new(Purpose::EndedSession, note)).await? {
+            match records.load::<Vec<LogoutTarget>>(&RecordKey::new(Purpose::EndedSession, *note)).await? {
                 Loaded::Found(found) if found.value.iter().any(ends) => return Ok(true),
                 // Written by somebody who ended something of theirs.
                 Loaded::Unreadable => return Ok(true),

@@ -239,7 +239,7 @@ impl Session {
     /// Where it is noted that logout tokens came which may mean it.
     pub(crate) fn watch(&self, index: &BlindIndexKey) -> Arc<[(Key, Slot)]> {
         let Some(provider_sessions) = self.provider_sessions() else { return Arc::new([]) };
-        provider_sessions.notes(index, |sids| SessionPayload { sids, ..self.identity.clone() }.notes(index).collect())
+        provider_sessions.notes(index, |sids| SessionPayload { sids, ..self.identity.clone() }.notes(index))
     }
 
     /// A newer ID token came for it, where the browser keeps it.

@@ -52,7 +52,7 @@ pub(crate) async fn has_ended(session: &Session, records: &Records) -> Result<bo
     let index = records.index().await?;
     // From now on it is heard of, and what came before is found.
     let notes = session.watch(&index);
-    begun.is_meant_in(notes.iter().map(|(note, _)| *note), records).await
+    begun.is_meant_in(&notes.iter().map(|(note, _)| *note).collect::<Vec<_>>(), records).await
 }
 
 /// Why a session that is named cannot be ended.
