@@ -7,8 +7,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo,
-    PushKind, RedisError, RedisResult, ServerErrorKind, TlsCertificates, Value, cmd,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError,
+    RedisResult, ServerErrorKind, Value, cmd,
 };
 use rustls::crypto::CryptoProvider;
 use tokio::sync::Notify;
@@ -86,13 +86,8 @@ fn is_lost(error: &RedisError) -> bool {
 
 impl ConnectionManager {
     pub(super) fn with(client: Client, channel: &[u8]) -> Self {
-        Self {
-            client,
-            channel: channel.to_vec(),
-            state: Arc::default(),
-            connecting: tokio::sync::Mutex::default(),
-            warned: AtomicBool::new(false),
-        }
+        let (state, connecting, warned) = Default::default();
+        Self { client, channel: channel.to_vec(), state, connecting, warned }
     }
 
     /// Runs a script, which the server may or may not know already.
@@ -227,21 +222,16 @@ impl ConnectionManager {
     }
 }
 
-pub(super) fn open(url: &str, roots: Option<&[u8]>) -> RedisResult<Client> {
-    let info = url.into_connection_info()?;
-    // Notifications arrive on the connection that asks: RESP3, whatever the URL says.
-    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    let info = info.set_redis_settings(settings);
+/// The client, with connections on which notifications arrive.
+pub(super) fn with_resp3(client: &Client) -> RedisResult<Client> {
+    let info = client.get_connection_info();
     if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
         // The client takes the process's provider, and panics where there is none.
         let _ = CryptoProvider::clone(&tls::crypto_provider()).install_default();
     }
-    match roots {
-        Some(roots) => {
-            Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(roots.to_vec()) })
-        }
-        None => Client::open(info),
-    }
+    // Notifications arrive on the connection that asks only with RESP3, whatever the settings say.
+    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    Client::open(info.clone().set_redis_settings(settings))
 }
 
 /// What the server says without being asked, and that the connection is gone.

@@ -63,7 +63,7 @@ impl From<&RedisError> for RedisFailure {
             ErrorKind::Server(NoPerm) => (Refused, "Redis does not let this user do what is needed"),
             ErrorKind::Server(Moved | Ask) => (Refused, "this Redis is a node of a cluster, which is not supported"),
             ErrorKind::RESP3NotSupported => (Refused, "this Redis does not speak RESP3: it is older than version 6"),
-            ErrorKind::InvalidClientConfig => (Refused, "the URL of Redis is not one"),
+            ErrorKind::InvalidClientConfig => (Refused, "the URL of Redis, or its client, cannot be used"),
             _ => match error.code() {
                 Some("OOM") => (Unavailable, "Redis is full"),
                 Some("WRONGPASS" | "NOAUTH") => (Unavailable, "Redis refuses the user or password"),

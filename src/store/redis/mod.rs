@@ -9,9 +9,9 @@ mod server_checks;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{FromRedisValue, Value, cmd};
+use redis::{Client, FromRedisValue, RedisResult, TlsCertificates, Value, cmd};
 
-use self::connection::{ConnectionManager, open};
+use self::connection::{ConnectionManager, with_resp3};
 use self::error::RedisFailure;
 use self::script::{DELETE, DELETE_EXPIRED, SWAP};
 use super::{Change, Key, Record, Store, StoreError, StoreFuture, Stored, Tag, Version};
@@ -117,7 +117,7 @@ impl RedisStore {
     ///
     /// When the URL is none of these. The error does not repeat it, because it may hold a password.
     pub fn connect_lazy(url: &str) -> Result<Self, StoreError> {
-        Self::at(url, None)
+        Self::over(Client::open(url))
     }
 
     /// The same for a server whose certificate these roots (PEM) vouch for, and no others.
@@ -126,12 +126,41 @@ impl RedisStore {
     ///
     /// When the URL is not one of `rediss://`, or the roots are not certificates.
     pub fn connect_lazy_with_roots(url: &str, roots: &[u8]) -> Result<Self, StoreError> {
-        Self::at(url, Some(roots))
+        let certificates = TlsCertificates { client_tls: None, root_cert: Some(roots.to_vec()) };
+        Self::over(Client::build_with_tls(url, certificates))
     }
 
-    fn at(url: &str, roots: Option<&[u8]>) -> Result<Self, StoreError> {
+    /// A store on a client that the application made: with a certificate of its own, with other settings of TLS or TCP, or
+    /// with credentials that are in no URL.
+    ///
+    /// ```
+    /// use redis::{Client, ClientTlsConfig, TlsCertificates};
+    /// use tower_oidc::store::RedisStore;
+    ///
+    /// /// A server that wants a certificate of its clients (PEM).
+    /// fn store(client_cert: Vec<u8>, client_key: Vec<u8>) -> Result<RedisStore, Box<dyn std::error::Error>> {
+    ///     let client_tls = Some(ClientTlsConfig { client_cert, client_key });
+    ///     let certificates = TlsCertificates { client_tls, root_cert: None };
+    ///     let client = Client::build_with_tls("rediss://redis.example.test/0", certificates)?;
+    ///     Ok(RedisStore::from_client(client)?)
+    /// }
+    /// ```
+    ///
+    /// The store makes a connection of its own with the settings of the client. It speaks RESP3, also where they say RESP2,
+    /// and how long it waits to connect and for an answer is the store's affair. Nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// When the crate `redis` makes no client of these settings with RESP3 in them. Certificates and credentials that the
+    /// server refuses, and a server without RESP3, are the error of each later call.
+    pub fn from_client(client: Client) -> Result<Self, StoreError> {
+        Self::over(Ok(client))
+    }
+
+    fn over(client: RedisResult<Client>) -> Result<Self, StoreError> {
         let names = Arc::new(Names::under("tower-oidc"));
-        let client = open(url, roots).map_err(|error| RedisFailure::while_connecting(&error))?;
+        let client = client.and_then(|client| with_resp3(&client));
+        let client = client.map_err(|error| RedisFailure::while_connecting(&error))?;
         let link = Arc::new(ConnectionManager::with(client, &names.channel));
         Ok(Self { link, names, random: Random::system() })
     }

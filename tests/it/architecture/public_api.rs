@@ -16,6 +16,7 @@ const MET: &[&str] = &[
     "http",
     "http_body",
     "http_body_util",
+    "redis",
     "serde",
     "serde_json",
     "std",

@@ -8,6 +8,7 @@ mod sqlite;
 mod tls;
 mod two_processes;
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,6 +22,17 @@ async fn memory_keeps_the_contract() {
     store_contract::check(Arc::new(MemoryStore::new())).await;
     let one = MemoryStore::new();
     store_contract::check_two(Arc::new(one.clone()), Arc::new(one)).await;
+}
+
+/// Everything that an error says, its sources included.
+fn said(error: &StoreError) -> String {
+    let mut said = format!("{error} {error:?}");
+    let mut source = error.source();
+    while let Some(error) = source {
+        said += &format!(" {error} {error:?}");
+        source = error.source();
+    }
+    said
 }
 
 /// A store that loses one of its ten connections with each call of this kind that is dropped.

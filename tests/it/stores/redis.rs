@@ -1,16 +1,16 @@
 //! The Redis store: the contract, what the server must promise, and what happens when it is away.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use redis::cmd;
+use redis::{Client, ClientTlsConfig, IntoConnectionInfo, ProtocolVersion, TlsCertificates, cmd};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tower_oidc::Timestamp;
-use tower_oidc::store::{Change, Key, Record, RedisStore, Store, StoreError, Tag, Version};
+use tower_oidc::store::{Change, Key, Record, RedisStore, Store, Tag, Version};
 
+use super::said;
 use crate::support::folder::Folder;
 use crate::support::process::free_port;
 use crate::support::redis::{ENCODED_PASSWORD, PASSWORD, Redis, connect};
@@ -33,17 +33,6 @@ fn record(contents: &[u8]) -> Record {
 
 async fn create(store: &RedisStore, name: u8) -> Version {
     store.swap(key(name), None, record(b"sealed")).await.expect("Redis works").expect("a new row")
-}
-
-/// Everything that an error says, its sources included.
-fn said(error: &StoreError) -> String {
-    let mut said = format!("{error} {error:?}");
-    let mut source = error.source();
-    while let Some(error) = source {
-        said += &format!(" {error} {error:?}");
-        source = error.source();
-    }
-    said
 }
 
 #[tokio::test]
@@ -447,6 +436,41 @@ async fn tls_checks_the_certificate() {
     let plain = store(&redis.url(0));
     assert!(plain.load(key(1)).await.is_err(), "no TLS where TLS is spoken");
     assert!(RedisStore::connect_lazy_with_roots(&redis.url(0), certificate.as_bytes()).is_err());
+}
+
+/// A client of the application's own, whichever protocol its own connections speak. Its credentials are in no URL.
+#[tokio::test]
+async fn a_store_on_the_applications_client_keeps_the_contract() {
+    let Some(redis) = Redis::shared() else { return };
+    for protocol in [ProtocolVersion::RESP2, ProtocolVersion::RESP3] {
+        let url = redis.database();
+        let info = url.replace(&format!(":{ENCODED_PASSWORD}@"), "").into_connection_info().unwrap();
+        let settings = info.redis_settings().clone().set_protocol(protocol);
+        let client = |settings| Client::open(info.clone().set_redis_settings(settings)).unwrap();
+        let own = RedisStore::from_client(client(settings.clone().set_password(PASSWORD))).unwrap();
+        store_contract::check(Arc::new(own.clone())).await;
+        store_contract::check_two(Arc::new(own.clone()), Arc::new(store(&url))).await;
+        create(&own, 1).await;
+        assert_eq!(own.prefix("another").load(key(1)).await.unwrap(), None, "its prefix changes, not its server");
+        let refused = RedisStore::from_client(client(settings)).unwrap().load(key(1)).await.unwrap_err();
+        assert!(refused.to_string().contains("refuses the user or password"), "{refused}");
+    }
+}
+
+/// A server that wants a certificate of its clients.
+#[tokio::test]
+async fn a_store_on_the_applications_client_shows_its_certificate() {
+    let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (certificate, key_pem) = (own.cert.pem(), own.signing_key.serialize_pem());
+    let Some(redis) = Redis::with_client_certificate(&certificate, &key_pem) else { return };
+    let url = redis.url(0).replace("redis://", "rediss://").replace("127.0.0.1", "localhost");
+    let roots = certificate.as_bytes();
+    let client_tls = Some(ClientTlsConfig { client_cert: roots.to_vec(), client_key: key_pem.into_bytes() });
+    let certificates = TlsCertificates { client_tls, root_cert: Some(roots.to_vec()) };
+    let client = Client::build_with_tls(&*url, certificates).unwrap();
+    create(&RedisStore::from_client(client).unwrap(), 1).await;
+    let nameless = RedisStore::connect_lazy_with_roots(&url, roots).unwrap();
+    assert!(nameless.load(key(1)).await.is_err(), "it shows none");
 }
 
 /// What was ended at its master may count at a replica for as long as they are apart.

@@ -23,7 +23,7 @@ listen="--port $port" tls=
 [ -z "$3" ] || {
   printf %s "$3" >server.crt; printf %s "$4" >server.key
   listen="--port 0 --tls-port $port --tls-cert-file server.crt --tls-key-file server.key --tls-auth-clients no"
-  tls='--tls --insecure'
+  tls='--tls --insecure --cert server.crt --key server.key'
 }
 shift 4
 begin() {
@@ -76,6 +76,12 @@ impl Redis {
     /// One that speaks TLS only, with this certificate and key, in PEM.
     pub fn with_tls(certificate: &str, key: &str) -> Option<Self> {
         is_installed().then(|| Self::begin([certificate, key], &[]))
+    }
+
+    /// One that wants this certificate of its clients, too.
+    pub fn with_client_certificate(certificate: &str, key: &str) -> Option<Self> {
+        let options = ["--tls-auth-clients", "yes", "--tls-ca-cert-file", "server.crt"];
+        is_installed().then(|| Self::begin([certificate, key], &options))
     }
 
     fn begin(tls: [&str; 2], options: &[&str]) -> Self {
