@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, Error, ErrorCode, OpenFlags, ffi};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::super::StoreError;
 use super::failed;
+use crate::secret::Secret;
 
 /// Callers wait five seconds for a store. A call waits for one of the connections first, then for its answer.
 const TURN: Duration = Duration::from_secs(2);
@@ -27,15 +28,16 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// A few connections. Nothing of SQLite runs on a thread of the runtime.
 pub(super) struct ConnectionPool {
     pub(super) path: PathBuf,
+    settings: Secret,
     /// Each with the file that it opened.
     idle: Mutex<Vec<(Connection, FileId)>>,
     permits: Arc<Semaphore>,
 }
 
 impl ConnectionPool {
-    pub(super) fn new(path: &Path, count: usize) -> Arc<Self> {
+    pub(super) fn new(path: &Path, settings: &Secret, count: usize) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(count));
-        Arc::new(Self { path: path.to_owned(), idle: Mutex::default(), permits })
+        Arc::new(Self { path: path.to_owned(), settings: settings.clone(), idle: Mutex::default(), permits })
     }
 
     /// Does the work with one connection, to its end even where nobody waits for it any more.
@@ -58,7 +60,7 @@ impl ConnectionPool {
             }
             let mut connection = match idle {
                 Some((connection, _)) => connection,
-                None => open(&connections.path)?,
+                None => open(&connections.path, &connections.settings)?,
             };
             let done = work(&mut connection);
             // One that could not even take its work back is of no use to the next.
@@ -94,11 +96,18 @@ fn file_id(path: &Path) -> Result<FileId, StoreError> {
     Ok((0, u64::from(file.is_dir())))
 }
 
-/// A connection to a file that exists.
-pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
+/// A connection to a file that exists, with the application's settings before ours.
+pub(super) fn open(path: &Path, settings: &Secret) -> Result<Connection, StoreError> {
     // No URIs: a path is a path.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    // SQLite's own words repeat a part of the statement, which may be a key.
+    let without_words = |error: Error| {
+        let code = error.sqlite_error().copied().unwrap_or(ffi::Error::new(ffi::SQLITE_ERROR));
+        let message = "SQLite refuses a setting of the application";
+        StoreError { message, ..failed(Error::SqliteFailure(code, None)) }
+    };
+    connection.execute_batch(settings.expose_secret()).map_err(without_words)?;
     connection.busy_timeout(BUSY).map_err(failed)?;
     // FULL: what was acknowledged is on the disk. A refresh token that rotated has no other copy.
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
@@ -158,7 +167,7 @@ mod tests {
     fn writes_wait_for_the_disk_and_for_others() {
         let path = std::env::temp_dir().join(format!("tower-oidc-{}.sqlite", std::process::id()));
         create(&path).unwrap();
-        let connection = open(&path).unwrap();
+        let connection = open(&path, &Secret::default()).unwrap();
         let ask = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!(ask("synchronous"), 2, "FULL");
         assert_eq!(ask("busy_timeout"), 2_000);
@@ -167,6 +176,26 @@ mod tests {
         drop(connection);
         std::fs::remove_file(&path).unwrap();
     }
+
+    /// On a new connection while another one is open, as readers and writer are.
+    #[test]
+    fn the_applications_settings_come_first_and_ours_win() {
+        let path = std::env::temp_dir().join(format!("tower-oidc-settings-{}.sqlite", std::process::id()));
+        create(&path).unwrap();
+        let settings =
+            "PRAGMA page_size = 8192; PRAGMA cache_size = 77; PRAGMA synchronous = OFF; PRAGMA busy_timeout = 1;
+                        PRAGMA mmap_size = 65536 -- which answers with a row";
+        let connections = [(); 2].map(|()| open(&path, &settings.into()).unwrap());
+        for connection in &connections {
+            let ask = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).unwrap();
+            assert_eq!([ask("cache_size"), ask("mmap_size")], [77, 65_536]);
+            assert_eq!(ask("page_size"), 8192, "it counts before the log is made only");
+            assert_eq!([ask("synchronous"), ask("busy_timeout")], [2, 2_000]);
+        }
+        drop(connections);
+        std::fs::remove_file(&path).unwrap();
+    }
+
     async fn ends<T>(task: &tokio::task::JoinHandle<T>) {
         for _ in 0..100 {
             tokio::task::yield_now().await;
@@ -183,7 +212,7 @@ mod tests {
 
         let path = std::env::temp_dir().join(format!("tower-oidc-hangs-{}.sqlite", std::process::id()));
         create(&path).unwrap();
-        let connections = ConnectionPool::new(&path, 1);
+        let connections = ConnectionPool::new(&path, &Secret::default(), 1);
         for reads in [false, true] {
             let (hangs, is_hanging) = tokio::sync::oneshot::channel();
             let (answer, answered) = mpsc::channel::<()>();

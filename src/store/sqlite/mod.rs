@@ -16,7 +16,7 @@ use super::columns::Columns;
 use super::notifier::Notifier;
 use super::{Change, Key, Record, Store, StoreError, StoreFuture, Stored, Tag, Version};
 use crate::clock::{Clock, Random, Timestamp};
-use crate::secret::opaque;
+use crate::secret::{Secret, opaque};
 
 /// How many look-ups run at once. SQLite writes one at a time.
 const READERS: usize = 4;
@@ -92,9 +92,37 @@ impl SqliteStore {
     ///
     /// The path is no file's, the file cannot be written or is no database, or its tables are of a newer version.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let path = path.as_ref();
-        Self::migrate(path)?;
-        Ok(Self::at(path))
+        Self::open_with(path, "")
+    }
+
+    /// Opens the file with settings of the application's own: statements of SQL, such as `PRAGMA`, which each connection to
+    /// the file runs first when it is made.
+    ///
+    /// ```
+    /// # use tower_oidc::store::SqliteStore;
+    /// # let folder = std::env::temp_dir().join(format!("tower-oidc-doc-with-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder).unwrap();
+    /// # let path = folder.join("records.sqlite");
+    /// let store = SqliteStore::open_with(&path, "PRAGMA mmap_size = 268435456; PRAGMA journal_size_limit = 4194304;")?;
+    /// # drop(store);
+    /// # std::fs::remove_dir_all(&folder).unwrap();
+    /// # Ok::<(), tower_oidc::store::StoreError>(())
+    /// ```
+    ///
+    /// The store's own settings come after them and win: `synchronous` and `busy_timeout`. Leave `journal_mode`, `locking_mode`
+    /// and `query_only` alone: the store needs its write-ahead log, and has several connections to the file.
+    ///
+    /// With SQLCipher (the feature `bundled-sqlcipher` of `rusqlite`) the first statement is `PRAGMA key`. The settings are
+    /// kept as a [`Secret`]: they are in no error, no log and no `Debug`.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); also where SQLite refuses one of the statements. It ignores a `PRAGMA` whose name it does not
+    /// know.
+    pub fn open_with(path: impl AsRef<Path>, settings: impl Into<Secret>) -> Result<Self, StoreError> {
+        let (path, settings) = (path.as_ref(), settings.into());
+        Self::migrate_with(path, settings.clone())?;
+        Self::open_migrated_with(path, settings)
     }
 
     /// Opens a file whose tables are there already, for those who change no tables at start.
@@ -104,10 +132,22 @@ impl SqliteStore {
     /// As [`open`](Self::open); also where the file or its tables are missing or of an older version, for which
     /// [`migrate`](Self::migrate) is there.
     pub fn open_migrated(path: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let path = path.as_ref();
+        Self::open_migrated_with(path, "")
+    }
+
+    /// Opens a file whose tables are there already, with settings as for [`open_with`](Self::open_with).
+    ///
+    /// # Errors
+    ///
+    /// As [`open_migrated`](Self::open_migrated) and [`open_with`](Self::open_with).
+    pub fn open_migrated_with(path: impl AsRef<Path>, settings: impl Into<Secret>) -> Result<Self, StoreError> {
+        let (path, settings) = (path.as_ref(), settings.into());
         connections::check_path(path)?;
-        tables::check(&connections::open(path)?)?;
-        Ok(Self::at(path))
+        tables::check(&connections::open(path, &settings)?)?;
+        let [readers, writer] = [READERS, 1].map(|count| ConnectionPool::new(path, &settings, count));
+        let (changes, seen) = Default::default();
+        let by = Writer { id: i64::from_be_bytes(Random::system().bytes()), clock: Clock::system() };
+        Ok(Self(Arc::new(SqliteShared { readers, writer, changes, seen }), by))
     }
 
     /// Creates the file and its tables, or brings them to this version; does nothing where that is done. Any number
@@ -117,21 +157,19 @@ impl SqliteStore {
     ///
     /// As [`open`](Self::open).
     pub fn migrate(path: impl AsRef<Path>) -> Result<(), StoreError> {
+        Self::migrate_with(path, "")
+    }
+
+    /// Creates the file and its tables, or brings them to this version, with settings as for [`open_with`](Self::open_with).
+    ///
+    /// # Errors
+    ///
+    /// As [`open_with`](Self::open_with).
+    pub fn migrate_with(path: impl AsRef<Path>, settings: impl Into<Secret>) -> Result<(), StoreError> {
         let path = path.as_ref();
         connections::check_path(path)?;
         connections::create(path)?;
-        tables::migrate(&mut connections::open(path)?)
-    }
-
-    fn at(path: &Path) -> Self {
-        let writer = Writer { id: i64::from_be_bytes(Random::system().bytes()), clock: Clock::system() };
-        let inner = SqliteShared {
-            readers: ConnectionPool::new(path, READERS),
-            writer: ConnectionPool::new(path, 1),
-            changes: Notifier::default(),
-            seen: Mutex::default(),
-        };
-        Self(Arc::new(inner), writer)
+        tables::migrate(&mut connections::open(path, &settings.into())?)
     }
 
     /// Another clock than the system's, for tests: it says when this process wrote.

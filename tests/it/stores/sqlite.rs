@@ -13,7 +13,7 @@ use tower_oidc::{Clock, Timestamp};
 use crate::support::folder::Folder;
 use crate::support::store_contract;
 
-use super::{collecting_leaves_nothing_and_nobody_behind, create, record};
+use super::{collecting_leaves_nothing_and_nobody_behind, create, record, said};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_keeps_the_contract() {
@@ -26,6 +26,74 @@ async fn sqlite_keeps_the_contract_over_two_that_opened_one_file() {
     let folder = Folder::new();
     let open = || Arc::new(SqliteStore::open(folder.file()).unwrap());
     store_contract::check_two(open(), open()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_keeps_the_contract_with_settings_of_the_application() {
+    let settings =
+        "PRAGMA cache_size = -8000; PRAGMA mmap_size = 1048576; PRAGMA synchronous = OFF; PRAGMA busy_timeout = 1";
+    let folder = Folder::new();
+    let open = || Arc::new(SqliteStore::open_with(folder.file(), settings).unwrap());
+    store_contract::check(open()).await;
+    store_contract::check_two(open(), open()).await;
+}
+
+/// The settings write a row for each connection that is made.
+#[tokio::test]
+async fn settings_of_the_application_run_on_each_connection() {
+    let settings = "CREATE TABLE IF NOT EXISTS made (at); INSERT INTO made VALUES (1)";
+    let folder = Folder::new();
+    let made = || {
+        let counting = Connection::open(folder.file()).unwrap();
+        counting.query_row("SELECT count(*) FROM made", [], |row| row.get::<_, u32>(0)).unwrap()
+    };
+    SqliteStore::migrate_with(folder.file(), settings).unwrap();
+    assert_eq!(made(), 1);
+    let store = SqliteStore::open_migrated_with(folder.file(), settings).unwrap();
+    assert_eq!(made(), 2);
+    create(&store, Key([1; 32])).await;
+    assert_eq!(made(), 3, "the writer");
+    assert!(store.load(Key([1; 32])).await.unwrap().is_some());
+    assert_eq!(made(), 4, "a reader");
+    create(&store, Key([2; 32])).await;
+    assert!(store.load(Key([2; 32])).await.unwrap().is_some());
+    assert_eq!(made(), 4, "both are there already");
+    SqliteStore::open_with(folder.file(), settings).unwrap();
+    assert!(made() > 4);
+    let before = made();
+    create(&SqliteStore::open(folder.file()).unwrap(), Key([3; 32])).await;
+    assert_eq!(made(), before, "no settings, no rows");
+}
+
+/// A setting that SQLite refuses is an error from the start. Its text, which may be a key, is nowhere.
+#[tokio::test]
+async fn no_setting_of_the_application_is_said() {
+    let folder = Folder::new();
+    SqliteStore::migrate(folder.file()).unwrap();
+    for settings in [
+        "s3cret",
+        "PRAGMA cache_size = 's3cret",
+        "PRAGMA cache_size = 8; SELECT s3cret",
+        "SELECT s3cret('s3cret')",
+        "ATTACH '/nowhere/s3cret' AS s3cret",
+        "INSERT INTO tower_oidc_state (s3cret) VALUES ('s3cret')",
+        "SELECT json('s3cret')",
+    ] {
+        let path = folder.file();
+        let errors = [
+            SqliteStore::open_with(&path, settings).expect_err(settings),
+            SqliteStore::open_migrated_with(&path, settings).expect_err(settings),
+            SqliteStore::migrate_with(&path, settings).expect_err(settings),
+        ];
+        for error in errors {
+            let all = said(&error);
+            assert!(all.contains("a setting of the application"), "{settings}: {all}");
+            assert!(!all.contains("s3cret"), "{settings}: {all}");
+        }
+    }
+    let store = SqliteStore::open_with(folder.file(), "PRAGMA user_version = 7 -- s3cret").unwrap();
+    create(&store, Key([1; 32])).await;
+    assert!(!format!("{store:?}").contains("s3cret"), "{store:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
