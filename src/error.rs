@@ -184,6 +184,10 @@ impl Error {
         Self::new(ErrorKind::UpstreamError, message)
     }
 
+    pub(crate) fn unanswered(source: impl Into<BoxError>) -> Self {
+        Self::upstream("the API does not answer").with_source(source)
+    }
+
     /// The party that must act.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

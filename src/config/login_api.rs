@@ -29,13 +29,9 @@ impl LoginApi {
         let is_own = |route: &&Arc<ResourceRoute>| route.connection == LOGIN && route.indicator == self.indicator;
         let route = self.resources.covering(&url).filter(is_own).ok_or_else(Error::no_token_for_url);
         let authorization = route.map(|_| bearer(&self.access_token))?.ok_or_else(Error::no_token_for_url)?;
-        *request.uri_mut() = Uri::try_from(url.as_str()).map_err(unanswered)?;
+        *request.uri_mut() = Uri::try_from(url.as_str()).map_err(Error::unanswered)?;
         request.headers_mut().insert(AUTHORIZATION, authorization);
         request.headers_mut().remove(HOST);
-        self.outbound.send(request, CALL_DEADLINE, API_BODY).await.map_err(unanswered)
+        self.outbound.send(request, CALL_DEADLINE, API_BODY).await.map_err(Error::unanswered)
     }
-}
-
-fn unanswered(error: impl Into<tower::BoxError>) -> Error {
-    Error::upstream("the API does not answer").with_source(error)
 }

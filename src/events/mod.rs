@@ -113,6 +113,9 @@ entries! {
         ProviderFailed = ("provider.failed", Throttled),
         /// A part of what the provider sent cannot be used, and is not needed: the detail names it.
         ProviderMemberIgnored = ("provider.member_ignored", Throttled),
+        /// An API that was called with a user's token did not answer, or not with valid HTTP: requests get 502
+        /// ([`ErrorKind::UpstreamError`](crate::ErrorKind::UpstreamError)). The detail names its URL, without the query.
+        ApiFailed = ("api.failed", Throttled),
         /// The store did not answer.
         StoreFailed = ("store.failed", Throttled),
         /// The store's server forgets at a restart what was written last.

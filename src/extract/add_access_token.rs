@@ -1,6 +1,7 @@
 //! A layer for HTTP clients that adds an access token to requests for registered URLs, and to no others.
 
 use std::any::Any;
+use std::error::Error as _;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use http::header::{
     WWW_AUTHENTICATE,
 };
 use http::{Method, Request, Response, StatusCode, Uri};
+use tokio::time::timeout;
 use tower::{BoxError, Layer, Service, ServiceExt};
 use url::Url;
 
@@ -16,9 +18,10 @@ use super::access_token::AccessToken;
 use super::user_tokens::UserTokens;
 use crate::body::ApiBody;
 use crate::config::resources::parse;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
+use crate::events::EventCode;
 use crate::protocol::{Demand, LoginOptions, challenge};
-use crate::provider::bearer;
+use crate::provider::{OutboundError, bearer, cause};
 use crate::secret::opaque;
 use crate::store::BoxFuture;
 
@@ -39,6 +42,8 @@ const MOST_REDIRECTS: usize = 10;
 ///    `insufficient_scope` (RFC 6750) or `insufficient_user_authentication` (RFC 9470), the error is
 ///    [`ErrorKind::ConsentRequired`](crate::ErrorKind::ConsentRequired), which sends the user to the provider.
 /// 4. A call takes at most 30 seconds, with refreshes and redirects, until its response begins.
+/// 5. A call without a valid response is the error [`ErrorKind::UpstreamError`](crate::ErrorKind::UpstreamError), and the
+///    event [`EventCode::ApiFailed`](crate::EventCode::ApiFailed).
 ///
 /// Bodies are `Clone`, because a request may be sent twice, and `Default`, because a redirect may drop them. A
 /// [stream](ApiBody::stream) is sent once and for as long as it takes: a 401, after which the token is refreshed, and a
@@ -93,7 +98,7 @@ impl<S> Layer<S> for AddAccessTokenLayer {
 #[derive(Clone)]
 pub struct AddAccessToken<S> {
     inner: S,
-    tokens: UserTokens,
+    pub(super) tokens: UserTokens,
 }
 
 opaque!(AddAccessToken<S>, |service| tokens = service.tokens);
@@ -116,18 +121,25 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (this, is_stream) = (self.clone(), is_stream(request.body()));
-        Box::pin(async move { within_deadline(is_stream, this.run(request)).await })
+        let (this, what) = (self.clone(), (request.uri().clone(), is_stream(request.body())));
+        Box::pin(async move { within_deadline(&this.tokens, what, this.run(request)).await })
     }
 }
 
-/// Ends a call with an error after 30 seconds. One that sends a stream takes as long as the stream.
-pub(super) async fn within_deadline<T>(stream: bool, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    if stream {
-        return call.await;
+/// Ends a call with an error after 30 seconds, and reports one that failed. One that sends a stream takes as long as the stream.
+pub(super) async fn within_deadline<T>(
+    tokens: &UserTokens, (uri, is_stream): (Uri, bool), call: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let late = |_| Err(Error::upstream("the API takes too long"));
+    let done = if is_stream { call.await } else { timeout(DEADLINE, call).await.unwrap_or_else(late) };
+    if let Some(error) = done.as_ref().err().filter(|error| error.kind() == ErrorKind::UpstreamError) {
+        // The words of another client may repeat the query.
+        let why = error.source().and_then(|why| why.downcast_ref()).map(|why: &OutboundError| cause(why));
+        let (url, why) = (uri.to_string(), why.unwrap_or_else(|| error.to_string()));
+        let url = url.split('?').next().unwrap_or_default();
+        tokens.runtime().events().emit(EventCode::ApiFailed, None, format_args!("{url}: {why}"));
     }
-    let call = tokio::time::timeout(DEADLINE, call);
-    call.await.unwrap_or_else(|_| Err(Error::upstream("the API takes too long")))
+    done
 }
 
 fn is_stream<B: 'static>(body: &B) -> bool {
@@ -135,7 +147,7 @@ fn is_stream<B: 'static>(body: &B) -> bool {
 }
 
 impl<S> AddAccessToken<S> {
-    async fn run<B, R>(&self, request: Request<B>) -> Result<Response<R>, Error>
+    pub(super) async fn run<B, R>(&self, request: Request<B>) -> Result<Response<R>, Error>
     where
         S: Service<Request<B>, Response = Response<R>> + Clone,
         S::Error: Into<BoxError>,
@@ -148,7 +160,7 @@ impl<S> AddAccessToken<S> {
         let (mut renewed, mut redirects) = (false, 0);
         loop {
             let response = self.inner.clone().oneshot(request.with(token.as_ref())?).await;
-            let response = response.map_err(|error| Error::upstream("the API does not answer").with_source(error))?;
+            let response = response.map_err(Error::unanswered)?;
             if let Some(released) = &token {
                 let missing = match (wanted(&response), response.status()) {
                     (Some(Demand::Authentication { acr_values, max_age }), StatusCode::UNAUTHORIZED) => {
@@ -233,15 +245,12 @@ impl<B: Clone + Default + 'static> Outgoing<B> {
         if !self.keeps_body(status) {
             *self.request.method_mut() = Method::GET;
             *self.request.body_mut() = B::default();
-            for name in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
-                self.request.headers_mut().remove(name);
-            }
+            let _ =
+                [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING].map(|name| self.request.headers_mut().remove(name));
         }
         if target.origin() != self.url.origin() {
             // What was meant for one server is none of the next one's business.
-            for name in [COOKIE, PROXY_AUTHORIZATION] {
-                self.request.headers_mut().remove(name);
-            }
+            let _ = [COOKIE, PROXY_AUTHORIZATION].map(|name| self.request.headers_mut().remove(name));
         }
         self.url = target;
     }

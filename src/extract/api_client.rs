@@ -140,16 +140,13 @@ impl ApiRequest {
     }
 
     /// With a JSON body.
-    pub fn json(mut self, value: &impl Serialize) -> Self {
-        match serde_json::to_vec(value) {
-            Ok(body) => return self.typed("application/json", body),
+    pub fn json(self, value: &impl Serialize) -> Self {
+        let unserializable = |error| failed("the value cannot be serialized as JSON", error);
+        match serde_json::to_vec(value).map_err(unserializable) {
+            Ok(body) => self.typed("application/json", body),
             // What was wrong first is what is said.
-            Err(error) => {
-                let error = failed("the value cannot be serialized as JSON", error);
-                self.request = self.request.and(Err(error));
-            }
+            Err(error) => Self { request: self.request.and(Err(error)), ..self },
         }
-        self
     }
 
     /// With a form body (`application/x-www-form-urlencoded`) of these names and values.
@@ -172,10 +169,10 @@ impl ApiRequest {
     /// As [`UserTokens::access_token`], and [`ErrorKind::UpstreamError`] when the request cannot be sent or the API does
     /// not answer.
     pub async fn send(self) -> Result<ApiResponse, Error> {
-        let is_stream = self.body.is_stream();
-        let unanswered = |error| failed("the API does not answer", error);
-        let call = async { read(self.stream().await?, API_BODY).await.map_err(unanswered) };
-        within_deadline(is_stream, call).await.map(ApiResponse)
+        let (client, request) = self.built()?;
+        let what = (request.uri().clone(), request.body().is_stream());
+        let call = async { read(client.run(request).await?, API_BODY).await.map_err(Error::unanswered) };
+        within_deadline(&client.tokens, what, call).await.map(ApiResponse)
     }
 
     /// Sends it, and gives the response as soon as its head is there. Nothing limits the time or the size of its body.
@@ -192,9 +189,13 @@ impl ApiRequest {
     ///
     /// As [`ApiRequest::send`].
     pub async fn stream(self) -> Result<Response<ApiBody>, Error> {
+        let (client, request) = self.built()?;
+        client.oneshot(request).await
+    }
+
+    fn built(self) -> Result<(AddAccessToken<ApiOutbound>, Request<ApiBody>), Error> {
         let request = self.request?.body(self.body);
-        let request = request.map_err(|error| failed("the request cannot be sent", error))?;
-        self.client.0.oneshot(request).await
+        Ok((self.client.0, request.map_err(|error| failed("the request cannot be sent", error))?))
     }
 }
 

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::routing::post;
+use axum::routing::{get, post};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
+use tower::{Layer, ServiceExt, service_fn};
 use tower_oidc::{Config, Error, ErrorKind, EventCode, Resource, UserTokens};
 
 use crate::support::app::{API, APP, EVIL, OP, World, routes};
@@ -472,6 +473,54 @@ async fn a_call_takes_at_most_thirty_seconds_however_it_is_spent() {
     world.net.heal(API);
     world.net.fault(API, "/", Fault::Slow(Duration::from_secs(29)));
     assert_eq!(got(&alice, &format!("{API}/cal/x")).await["status"], 200);
+}
+
+/// Once for each call: where, without the query, and why.
+#[tokio::test(start_paused = true)]
+async fn an_api_that_fails_is_an_event() {
+    const TOO_MUCH: usize = 16 * 1024 * 1024 + 1;
+    let (world, alice) = world(|config| config).await;
+    let told = || {
+        let events = world.app.events.all().into_iter().filter(|event| event.code == EventCode::ApiFailed);
+        events.map(|event| event.detail).collect::<Vec<_>>()
+    };
+    let url = format!("{API}/cal/x?key=s3cret");
+    for status in [200, 503] {
+        world.api.fail("/cal/x", status);
+        assert_eq!(got(&alice, &url).await["status"], status);
+    }
+    assert_eq!(got(&alice, "https://elsewhere.test/").await, json!({ "error": "no_token_for_url" }));
+    assert!(told().is_empty(), "none of these is an API that fails");
+    world.api.behave();
+    for (count, (fault, why)) in [
+        (Fault::Refuse, "the connection failed"),
+        (Fault::DropAnswer, "the connection failed"),
+        (Fault::Hang, "the API takes too long"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        world.net.fault(API, "/", fault);
+        assert_eq!(got(&alice, &url).await, json!({ "error": "upstream_error" }));
+        world.net.heal(API);
+        assert_eq!(told().len(), count + 1, "{why}");
+        assert!(told()[count].starts_with(&format!("{API}/cal/x: {why}")), "{:?}", told());
+    }
+    world.net.serve(&url[..url.find('?').unwrap()], |_| async { answer(200, Bytes::from(vec![b'x'; TOO_MUCH])) });
+    got(&alice, &url).await;
+    assert_eq!(told()[3], format!("{API}/cal/x: the answer has more than {} bytes", TOO_MUCH - 1));
+    // A client of the application's own, whose words may say anything.
+    let own = async |tokens: UserTokens| {
+        let client = service_fn(|request: Request<Bytes>| async move {
+            Err::<Response<Bytes>, _>(format!("no way to {}", request.uri()))
+        });
+        let request = Request::get(format!("{API}/cal/x?key=s3cret")).body(Bytes::new()).unwrap();
+        tokens.layer().layer(client).oneshot(request).await.map(|_| ())
+    };
+    world.net.serve_service(APP, world.app.layer.layer(routes().route("/own", get(own))));
+    assert_eq!(alice.navigate(&format!("{APP}/own")).await.status, 502);
+    assert_eq!(told()[4], format!("{API}/cal/x: the API does not answer"));
+    assert!(!format!("{:?}", told()).contains("s3cret"), "{:?}", told());
 }
 
 #[tokio::test]
