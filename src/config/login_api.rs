@@ -27,7 +27,7 @@ impl LoginApi {
     pub(super) async fn call(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
         let url = parse(&request.uri().to_string()).ok_or_else(Error::no_token_for_url)?;
         let is_own = |route: &&Arc<ResourceRoute>| route.connection == LOGIN && route.indicator == self.indicator;
-        let route = self.resources.covering(&url).filter(is_own).ok_or_else(Error::no_token_for_url);
+        let route = self.resources.covering(&url).filter(is_own).ok_or_else(|| self.resources.none_covers(&url));
         let authorization = route.map(|_| bearer(&self.access_token))?.ok_or_else(Error::no_token_for_url)?;
         *request.uri_mut() = Uri::try_from(url.as_str()).map_err(Error::unanswered)?;
         request.headers_mut().insert(AUTHORIZATION, authorization);

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use url::Url;
+use url::{Position, Url};
 
 use super::connection::Resource;
 use super::destination::has_encoded_control;
+use crate::error::{Error, ErrorKind};
 use crate::protocol::metadata::is_secure;
 
 /// Where the token of a URL comes from.
@@ -79,6 +80,14 @@ impl Resources {
     /// Where the token comes from of the resource that covers this URL.
     pub(crate) fn covering(&self, url: &Url) -> Option<&Arc<ResourceRoute>> {
         self.prefixes.iter().find(|(prefix, _)| covers(prefix, url)).map(|(_, source)| source)
+    }
+
+    /// The error for a URL that no resource covers whose tokens may go there. The query is left out.
+    pub(crate) fn none_covers(&self, url: &Url) -> Error {
+        let known: Vec<_> = self.prefixes.iter().map(|(prefix, _)| prefix.as_str()).collect();
+        let (url, known) = (&url[..Position::AfterPath], known.join(", "));
+        let message = format!("no registered resource covers {url}: no token goes there (registered are: {known})");
+        Error::new(ErrorKind::NoTokenForUrl, message)
     }
 
     /// The same for a URL that is spelled as its prefix is and goes on with nothing that parsers change: most do, and

@@ -308,10 +308,9 @@ impl UserTokens {
             return kept.ok_or_else(Error::no_token_for_url);
         }
         let metadata = Box::pin(self.provider()?.metadata_soon()).await.map_err(provider_away)?;
-        match &metadata.userinfo_endpoint {
-            Some(user_info) if user_info == url => Ok(Arc::new(ResourceRoute::without_resource(LOGIN))),
-            _ => Err(Error::no_token_for_url()),
-        }
+        let is_user_info = metadata.userinfo_endpoint.as_ref() == Some(url);
+        let user_info = is_user_info.then(|| Arc::new(ResourceRoute::without_resource(LOGIN)));
+        user_info.ok_or_else(|| connections.resources.none_covers(url))
     }
 
     /// A source's connection. Tokens for one use are not there to be had again.

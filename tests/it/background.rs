@@ -52,7 +52,12 @@ async fn it_acts_as_each_person_without_them() {
     assert_eq!(world.op.refreshes().len(), 1);
     let status = alice.connection_status("mail").await.unwrap();
     assert_eq!((status.state, status.account.as_deref()), (ConnectionState::Connected, Some("a1")));
-    assert_eq!(alice.access_token("https://evil.test/").await.unwrap_err().kind(), ErrorKind::NoTokenForUrl);
+    let refused = alice.access_token("https://evil.test/x?key=s3cret").await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NoTokenForUrl);
+    // For the log: what was called, and what there is.
+    let said = refused.to_string();
+    assert!(said.contains("https://evil.test/x:") && said.contains(&format!("{API}/mail")), "{said}");
+    assert!(!said.contains("s3cret"), "{said}");
     // The same subject elsewhere is somebody else.
     let elsewhere = background.for_user("https://other.test", "a1");
     assert_eq!(reads_as(&elsewhere, "mail").await, Err(ErrorKind::NoTokenForUrl));
