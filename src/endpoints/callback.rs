@@ -14,13 +14,14 @@ use super::login_error::{LoginAnswer, LoginError};
 use super::pending::{Intent, KeepFor, PendingCookies, PendingLogin};
 use super::sign_in::{Issued, VerifiedTokens, session_cookie};
 use super::{connect, urls, visitor};
-use crate::config::Destination;
+use crate::config::{Destination, PERSONAL};
 use crate::error::redirect;
 use crate::events::{EventCode, timed};
 use crate::html::is_form;
 use crate::protocol::{
     AuthorizationOutcome, AuthorizationResponse, LoginOptions, MalformedResponse, ResponseMode, Target, json,
 };
+use crate::provider::connection::distinct;
 use crate::provider::{Provider, ProviderError, cause};
 use crate::records::{LOGIN, Purpose, RecordKey};
 use crate::sessions::{Session, Visitor};
@@ -51,12 +52,10 @@ async fn callback(context: Arc<EndpointContext>, provider: Arc<Provider>, body: 
     let found = found.filter(|(login, _)| is_of(login, &response, provider));
     let (login, expired) = found.ok_or_else(|| {
         let expected = &runtime.settings.public_url;
-        let other = peer::other_host(expected, head);
-        let other = other.map(|found| LoginError::OtherHost(found.into(), expected.to_string()));
+        let other = peer::other_host(expected, head).map(|at| LoginError::OtherHost(at.into(), expected.to_string()));
         unknown(other.unwrap_or(LoginError::NotPending))
     })?;
-    let destination = runtime.settings.destination(&login.return_to);
-    let destination = destination.map_err(|_| unknown(LoginError::NotPending))?;
+    let destination = runtime.settings.destination(&login.return_to).map_err(|_| unknown(LoginError::NotPending))?;
     let callback = Callback { context, provider, login: &login, destination: &destination };
     let again = callback.address();
     let refused = |failure| failed(runtime, &failure, Some(&again));
@@ -199,7 +198,14 @@ impl Callback<'_> {
 impl Issued<'_> {
     /// Verifies what came, and keeps it for whom it is. Where this fails the tokens are nowhere but in the caller's hands.
     async fn keep(&self, session: Option<Arc<Session>>) -> LoginAnswer {
-        let Issued { context, login, destination, .. } = self;
+        let Issued { context, login, destination, connection, scopes, .. } = self;
+        let granted = connection.granted(self.tokens.scopes.as_ref().unwrap_or(scopes), scopes);
+        let is_missing = |scope: &&String| !PERSONAL.contains(&scope.as_str()) && !granted.contains(scope);
+        let missing = distinct(scopes.iter().filter(is_missing)).join(" ");
+        if !missing.is_empty() {
+            let events = context.runtime.events();
+            events.emit(EventCode::ScopesNotGranted, None, format_args!("{}: {missing}", connection.name));
+        }
         if let Intent::Visitor { visitor, before, .. } = login.intent {
             return visitor::finish(self, visitor, before.map(Visitor::new)).await;
         }

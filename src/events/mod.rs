@@ -82,6 +82,9 @@ entries! {
         LogoutNotAtProvider = ("logout.not_at_provider", Warning),
         /// A user granted a connection; the detail is its name.
         Connected = ("connection.granted", Info),
+        /// The provider granted less than was asked for, at a login or for a connection; the detail names it and the scopes that
+        /// are missing. Scopes about the user, such as `email`, are not compared.
+        ScopesNotGranted = ("connection.scopes_not_granted", Info),
         /// A user disconnected a connection; the detail is its name.
         Disconnected = ("connection.disconnected", Info),
         /// A token was refreshed.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tower_oidc::{Connection, GrantLifetime};
+use tower_oidc::{Connection, EventCode, GrantLifetime};
 
 use crate::support::provider::RevocationReach;
 
@@ -165,4 +165,24 @@ async fn a_logins_grant_is_the_sessions_unless_it_is_the_persons() {
         let left = token(&second, "cal").await.unwrap();
         assert_eq!(site.op.owner_of(&left).as_deref(), Some("alice"), "{grant_lifetime:?}: the other browser is whole");
     }
+}
+
+/// The person, or the provider, granted less than was asked for.
+#[tokio::test]
+async fn scopes_that_are_missing_are_an_event() {
+    let site = Site::with(|config| config.resource(resource("notes").scope("notes.read")));
+    let told = || {
+        let events = site.app.events.all().into_iter().filter(|event| event.code == EventCode::ScopesNotGranted);
+        events.map(|event| event.detail).collect::<Vec<_>>()
+    };
+    let browser = site.signed_in("alice").await;
+    connect(&browser, "mail").await;
+    assert!(told().is_empty(), "the control: {:?}", told());
+    // `offline_access` is missing, too, which providers grant without saying so.
+    site.op.set(|settings| settings.grantable = Some(vec!["openid", "files"]));
+    connect(&browser, "mail").await;
+    connect(&browser, "files").await;
+    assert_eq!(told(), ["mail: mail.read"]);
+    site.signed_in("bob").await;
+    assert_eq!(told()[1..], ["login: notes.read"]);
 }
