@@ -41,12 +41,15 @@ pub(crate) async fn check(runtime: &Runtime) -> CheckReport {
         let connections = runtime.settings.connections(*id);
         let own = connections.all().iter().filter(|connection| connection.provider == *id);
         let asked = own.chain(connections.sign_in()).flat_map(|connection| &connection.scopes);
+        // An API that the provider knows by a name of its own need not have its scopes among the provider's.
+        let apis = connections.all().iter().flat_map(|connection| connections.resources.of(&connection.name));
+        let of_apis = distinct(apis.filter(|api| api.indicator.is_some()).flat_map(|api| &api.scopes));
         let failed = |error| {
             let (why, uri) = (cause(&error), format!("expected {redirect_uri} to be registered, exactly so"));
             let metadata = Severity::Error.says("metadata and keys", format!("{}: {why}", issuer.url));
             vec![metadata, Severity::Unknown.says("redirect URI", uri)]
         };
-        let mut found = provider.check(&distinct(asked)).await.unwrap_or_else(failed);
+        let mut found = provider.check(&distinct(asked), &of_apis).await.unwrap_or_else(failed);
         found.iter_mut().for_each(|one| one.subject = format!("{}: {}", written.name, one.subject));
         findings.extend(found);
     }

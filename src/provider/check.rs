@@ -49,9 +49,9 @@ impl Severity {
 }
 
 impl Provider {
-    /// Checks the provider, and the registration there, for the `scopes` that this application asks for. It is asked as the
-    /// first login would, and nothing of its answers is kept.
-    pub(crate) async fn check(&self, scopes: &[String]) -> Result<Vec<Finding>, ProviderError> {
+    /// Checks the provider, and the registration there, for the `scopes` that this application asks for, those `of_apis`
+    /// among them. It is asked as the first login would, and nothing of its answers is kept.
+    pub(crate) async fn check(&self, scopes: &[String], of_apis: &[String]) -> Result<Vec<Finding>, ProviderError> {
         let document = self.document().await.0?;
         let known = self.discovered(&document).map_err(ProviderError::Unavailable)?;
         if let Some(jwks_uri) = &known.jwks_uri {
@@ -59,14 +59,15 @@ impl Provider {
         }
         let issuer = &self.relying_party.issuer.url;
         let mut found = vec![Severity::Ok.says("metadata and keys", format!("{issuer} names itself so"))];
-        found.extend(self.check_support(&document, &known, scopes));
+        let listed = scopes.iter().filter(|scope| !of_apis.contains(scope)).map(String::as_str).collect();
+        found.extend(self.check_support(&document, &known, listed));
         found.extend(self.check_client(&known).await);
         found.push(self.check_redirect_uri(&known, scopes).await);
         Ok(found)
     }
 
     /// Whether the metadata have what the configuration needs.
-    fn check_support(&self, document: &[u8], known: &ProviderClient, scopes: &[String]) -> Vec<Finding> {
+    fn check_support(&self, document: &[u8], known: &ProviderClient, scopes: Vec<&str>) -> Vec<Finding> {
         let registered = &self.relying_party;
         let (mut members, _) = json::members(document).unwrap_or_default();
         members.extend(registered.metadata.clone());
@@ -75,7 +76,7 @@ impl Provider {
             (Severity::Unknown, "token_endpoint_auth_methods_supported", vec![known.auth.name()]),
             (Severity::Unknown, "response_modes_supported", vec![registered.response_mode.name()]),
             (Severity::Unknown, "code_challenge_methods_supported", vec!["S256"]),
-            (Severity::Unknown, "scopes_supported", scopes.iter().map(String::as_str).collect()),
+            (Severity::Unknown, "scopes_supported", scopes),
         ];
         if registered.logout_at_provider && registered.logout_url.is_none() {
             needs.push((Severity::Warning, "end_session_endpoint", Vec::new()));

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::json;
 use tower_oidc::store::{Key, MemoryStore, Record, Store, StoreFuture, Stored, Tag, Version};
 use tower_oidc::{
-    CheckReport, ClientAuthMethod, Config, Mode, OidcLayer, PushedAuthorizationRequests, Severity, SharedAccount,
-    Timestamp,
+    CheckReport, ClientAuthMethod, Config, Mode, OidcLayer, PushedAuthorizationRequests, Resource, Severity,
+    SharedAccount, Timestamp,
 };
 
 use crate::support::app::{APP, App, OP, OP2, World, config};
@@ -213,6 +213,20 @@ async fn what_is_wrong_at_the_provider_is_found() {
         let finding = report.findings.iter().find(|finding| finding.subject == subject).unwrap();
         assert!(finding.message.contains(says), "{says}\n{report}");
         assert!(!report.to_string().contains("the app's secret"), "{report}");
+    }
+}
+
+/// An API that the provider knows by a name has scopes of its own, which the provider need not list.
+#[tokio::test]
+async fn scopes_of_an_api_with_an_indicator_need_not_be_listed() {
+    let files = Resource::new("files", "https://files.test/").scope("files.read");
+    for (files, expected) in [(files.clone(), Severity::Warning), (files.indicator("urn:files"), Severity::Ok)] {
+        let world = World::with(|config| config.resource(files));
+        set_up(&world.op);
+        let report = check(&world.app.layer).await;
+        assert_eq!(severity(&report, "default: scopes_supported"), expected, "{report}");
+        let asked = world.op.last_authorization();
+        assert!(asked.get("scope").is_some_and(|scope| scope.contains("files.read")), "it is asked for all the same");
     }
 }
 
