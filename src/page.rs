@@ -22,7 +22,7 @@ pub struct Page {
     pub heading: String,
     /// The text below the heading. Empty for a question.
     pub text: String,
-    /// The links with which people go on: pairs of an address and a label.
+    /// The links with which people go on, or back: pairs of an address and a label.
     pub links: Vec<(String, String)>,
     /// The button of a question: the address to which it sends a POST request, and its label.
     pub button: Option<(String, String)>,
@@ -31,16 +31,12 @@ pub struct Page {
 impl Page {
     /// The page as a document. Everything is escaped here.
     fn respond(self, status: StatusCode) -> Response<Bytes> {
-        let mut body = String::new();
-        if !self.text.is_empty() {
-            body += &format!("<p>{}</p>", escape(&self.text));
+        let mut body = if self.text.is_empty() { String::new() } else { format!("<p>{}</p>", escape(&self.text)) };
+        if let Some((to, label)) = &self.button {
+            body += &format!("<form method=post action=\"{}\"><button>{}</button></form>", escape(to), escape(label));
         }
         for (address, label) in &self.links {
             body += &format!("<p><a class=button href=\"{}\">{}</a></p>", escape(address), escape(label));
-        }
-        if let Some((action, label)) = &self.button {
-            body +=
-                &format!("<form method=post action=\"{}\"><button>{}</button></form>", escape(action), escape(label));
         }
         let mut response = document(status, &self.heading, STYLE, &body, None);
         response.extensions_mut().insert(self);
@@ -65,20 +61,20 @@ pub(crate) fn bad_request(text: &str) -> Response<Bytes> {
 
 /// Makes a page of an error's problem document, for a person's browser: the page says what to do.
 #[cold]
-pub(crate) fn show_error<R: From<Bytes>>(answer: &mut Response<R>) {
+pub(crate) fn show_error<R: From<Bytes>>(answer: &mut Response<R>, home: &str) {
     use ErrorKind as Kind;
     let is_problem = answer.headers().get(CONTENT_TYPE).is_some_and(|media_type| media_type == PROBLEM);
     let Some(error) = answer.extensions().get::<Arc<Error>>().filter(|_| is_problem) else { return };
-    let (text, here, again) = (error.to_string(), error.url(), Some(("", "Try again")));
+    let (text, again, home) = (error.to_string(), Some(("", "Try again")), Some((home, "Start page")));
     let text = text.get(..1).unwrap_or_default().to_uppercase() + text.get(1..).unwrap_or(&text).trim_end_matches('.');
     let (text, link) = match error.kind() {
         Kind::Unavailable => ("This page cannot be shown at the moment.".into(), again),
         Kind::UpstreamError => ("A service that this page needs did not answer as it should.".into(), again),
         Kind::OperatorActionRequired => (OPERATOR.into(), None),
-        Kind::CrossSite => (CROSS_SITE.into(), None),
-        Kind::Forbidden => (format!("{text}. If you should have access, ask the operator of this application."), None),
+        Kind::CrossSite => (CROSS_SITE.into(), home),
+        Kind::Forbidden => (format!("{text}. If you should have access, ask the operator of this application."), home),
         _ if error.status().is_server_error() => (FAULT.into(), None),
-        _ => (format!("{text}."), here.map(|url| (url, "Continue"))),
+        _ => (format!("{text}."), error.url().map(|url| (url, "Continue"))),
     };
     let text = format!("{text} ({})", error.kind().code());
     let heading = error.status().canonical_reason().unwrap_or("Error");
@@ -97,12 +93,12 @@ const FAULT: &str = "This application has a fault. Its operator finds the cause 
 
 /// The refusal of a request that another site may have forged: a page for a navigation, and the reason for a script.
 #[cold]
-pub(crate) fn cross_site(headers: &HeaderMap, reason: String) -> Response<Bytes> {
+pub(crate) fn cross_site(headers: &HeaderMap, reason: String, home: &str) -> Response<Bytes> {
     let mut answer = Error::new(ErrorKind::CrossSite, reason).into_response();
     let accepts = headers.get(ACCEPT).map_or(&[][..], HeaderValue::as_bytes);
     let navigates = headers.get("sec-fetch-mode").is_none_or(|mode| mode == "navigate");
     if navigates && memmem::find(accepts, b"text/html").is_some() {
-        show_error(&mut answer);
+        show_error(&mut answer, home);
     }
     answer
 }
@@ -132,10 +128,10 @@ pub(crate) fn self_submitting(action: &str, fields: &[(impl AsRef<str>, String)]
     html::self_submitting("One moment…", STYLE, action, fields, nonce)
 }
 
-/// Asks before something is done: a button that POSTs to `action`.
-pub(crate) fn confirmation(heading: &str, action: &str, label: &str) -> Response<Bytes> {
-    let button = Some((action.into(), label.into()));
-    Page { heading: heading.into(), button, ..Page::default() }.respond(StatusCode::OK)
+/// Asks before something is done: a button that POSTs to `action`, and a link `back`.
+pub(crate) fn confirmation(heading: &str, action: &str, label: &str, back: &str) -> Response<Bytes> {
+    let (button, links) = (Some((action.into(), label.into())), vec![(back.into(), "Cancel".into())]);
+    Page { heading: heading.into(), button, links, ..Page::default() }.respond(StatusCode::OK)
 }
 
 #[cfg(test)]
@@ -148,7 +144,7 @@ mod tests {
         for response in [
             page(StatusCode::OK, evil, evil, &[(evil, evil)]),
             self_submitting(evil, &[(evil, evil.to_owned())], "n"),
-            confirmation(evil, evil, evil),
+            confirmation(evil, evil, evil, evil),
         ] {
             let html = String::from_utf8(response.body().to_vec()).unwrap();
             assert!(!html.contains("<script>alert"), "{html}");

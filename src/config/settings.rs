@@ -30,7 +30,7 @@ pub(crate) struct Settings {
     written: Config,
     pub(crate) public_url: Url,
     /// The public URL, as a destination.
-    home: Destination,
+    pub(crate) home: Destination,
     /// The public URL's path without its last slash: empty, or `/mount`.
     mount: String,
     /// The path with which the paths of pages begin: the mount, and the path of a router that nests the layer.

@@ -40,7 +40,7 @@ pub(crate) fn confirm(context: &EndpointContext, owner: &Principal, connection: 
              sign in with next.",
             connection.name
         );
-        page::confirmation(&heading, &action, "Connect")
+        page::confirmation(&heading, &action, "Connect", context.runtime.settings.home.as_str())
     };
     context.admit(Target::ConnectAccount, None, ask)
 }

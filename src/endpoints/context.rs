@@ -73,7 +73,7 @@ impl EndpointContext {
                 let reason = self.runtime.settings.reason(&self.head.headers);
                 let told = format_args!("{target:?}: {reason}");
                 self.runtime.events().emit(EventCode::CrossSiteRefused, None, told);
-                Err(page::cross_site(&self.head.headers, reason))
+                Err(page::cross_site(&self.head.headers, reason, self.runtime.settings.home.as_str()))
             }
         }
     }

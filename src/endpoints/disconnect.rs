@@ -27,7 +27,8 @@ pub(crate) async fn end(context: &EndpointContext) -> EndpointAnswer {
     let ask = || {
         let linked = runtime.settings.linked(&destination, false);
         let action = urls::path_for(runtime, "disconnect", name, &linked);
-        page::confirmation("Do you want to end this access?", &action, "Disconnect")
+        let heading = format!("Do you want to end the access to “{name}”?");
+        page::confirmation(&heading, &action, "Disconnect", linked.as_str())
     };
     context.admit(Target::Disconnect, key.as_deref(), ask)?;
     if let Ok(Some(session)) = &session {

@@ -53,8 +53,9 @@ pub(crate) async fn logout(context: &Arc<EndpointContext>) -> EndpointAnswer {
     let token = token.is_some_and(|token| token.ct_eq(&session.logout_token).into());
     let decision = context.decide(Target::Logout, true, token);
     let ask = || {
-        let action = logout_path(runtime, None, &runtime.settings.linked(&destination, false));
-        page::confirmation("Do you want to sign out?", &action, "Sign out")
+        let linked = runtime.settings.linked(&destination, false);
+        let action = logout_path(runtime, None, &linked);
+        page::confirmation("Do you want to sign out?", &action, "Sign out", linked.as_str())
     };
     context.admit_by(Target::Logout, decision, ask)?;
     let ending = Logout { runtime, session: &session, jar: context.jar(), destination: &destination };

@@ -17,6 +17,7 @@ use crate::extract::request::Head;
 use crate::page::show_error;
 use crate::secret::opaque;
 use crate::sessions::Session;
+use crate::state::Runtime;
 use crate::stateless::CookieJar;
 use crate::store::BoxFuture;
 use crate::tokens::PendingSingleUses;
@@ -52,8 +53,8 @@ pub(super) struct Finish {
     request: u64,
     jar: CookieJar,
     private: bool,
-    /// A person's browser shows the answer.
-    shows: bool,
+    /// Where a person's browser shows the answer.
+    shown: Option<Arc<Runtime>>,
     single_uses: Option<Arc<PendingSingleUses>>,
 }
 
@@ -113,8 +114,8 @@ where
                 // In place: a response is large to move.
                 let mut polled = inner.poll(cx);
                 if let (Poll::Ready(Ok(response)), Some(finish)) = (&mut polled, finish) {
-                    if response.status().as_u16() >= 400 && finish.shows {
-                        show_error(response);
+                    if let Some(runtime) = finish.shown.as_ref().filter(|_| response.status().as_u16() >= 400) {
+                        show_error(response, runtime.settings.home.as_str());
                     }
                     finish.apply(response.headers_mut());
                 }
@@ -132,21 +133,21 @@ where
 opaque!(ResponseFuture<F, R, E>);
 
 impl Finish {
-    pub(super) fn of(session: Option<&Arc<Session>>, jar: &CookieJar, head: &Head) -> Self {
+    pub(super) fn of(runtime: &Arc<Runtime>, session: Option<&Arc<Session>>, jar: &CookieJar, head: &Head) -> Self {
         Self {
             session: session.cloned(),
             request: head.number,
             jar: jar.clone(),
             private: head.session_cookie || head.visitor().is_some(),
-            shows: head.shows,
+            shown: head.shows.then(|| Arc::clone(runtime)),
             single_uses: head.single_uses().cloned(),
         }
     }
 
     /// The end of a request with an access token: its answer sets no cookie, and no cache keeps it.
     pub(super) fn of_token() -> Self {
-        let (session, single_uses) = (None, None);
-        Self { session, request: 0, jar: CookieJar::default(), private: true, shows: false, single_uses }
+        let (session, shown, single_uses) = (None, None, None);
+        Self { session, request: 0, jar: CookieJar::default(), private: true, shown, single_uses }
     }
 
     fn apply(&self, headers: &mut HeaderMap) {

@@ -119,7 +119,7 @@ where
         };
         let jar = jar(runtime, session.as_ref(), own, &head, now);
         let session = session.filter(|session| jar.shows_claims(session));
-        let finish = Finish::of(session.as_ref(), &jar, &head);
+        let finish = Finish::of(runtime, session.as_ref(), &jar, &head);
         RequestState::insert(Arc::clone(runtime), session, jar, head, &mut request);
         ResponseFuture::finished(self.inner.call(request), finish)
     }
@@ -172,14 +172,14 @@ async fn ask_first<B, R: From<Bytes>>(
     let session = settled.map_err(|error| {
         let mut answer = Error::from(error).into_response();
         if head.shows {
-            page::show_error(&mut answer);
+            page::show_error(&mut answer, runtime.settings.home.as_str());
         }
         answer
     })?;
     let jar = jar(&runtime, session.as_ref(), own, &head, Some(now));
     let session = revalidation::wait(&runtime, session, &jar, now).await;
     let session = session.filter(|session| jar.shows_claims(session));
-    let finish = Finish::of(session.as_ref(), &jar, &head);
+    let finish = Finish::of(&runtime, session.as_ref(), &jar, &head);
     RequestState::insert(runtime, session, jar, head, &mut request);
     Ok((request, Some(finish)))
 }
@@ -196,7 +196,7 @@ fn forged<B>(runtime: &Runtime, request: &Request<B>, head: &Head) -> Option<Res
     }
     let reason = runtime.settings.reason(headers);
     runtime.events().emit(EventCode::CrossSiteRefused, None, format_args!("{}: {reason}", request.method()));
-    Some(page::cross_site(headers, reason))
+    Some(page::cross_site(headers, reason, runtime.settings.home.as_str()))
 }
 
 /// What the browser carries: for the person, whose session is kept from ending, or as a visitor.

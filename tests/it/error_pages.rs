@@ -51,9 +51,9 @@ async fn what_a_person_may_not_do() {
     );
     let browser = world.signed_in("alice").await;
     let ask = "If you should have access, ask the operator of this application.";
-    let page = assert_shown(&browser, "/admin", (403, "forbidden"), (ask, &[])).await;
+    let page = assert_shown(&browser, "/admin", (403, "forbidden"), (ask, &["/"])).await;
     assert!(page.text().contains("Only admins may do this."), "{}", page.text());
-    let page = assert_shown(&browser, "/editors", (403, "forbidden"), (ask, &[])).await;
+    let page = assert_shown(&browser, "/editors", (403, "forbidden"), (ask, &["/"])).await;
     assert!(page.text().contains("This needs the role editor."), "{}", page.text());
     let not_ours = "The destination is not a path of this application.";
     assert_shown(&browser, "/elsewhere", (400, "invalid_destination"), (not_ours, &[])).await;
@@ -167,10 +167,10 @@ async fn an_application_shows_pages_of_its_own() {
     };
     let alice = world.signed_in("alice").await;
     let question = alice.click_from(EVIL, &format!("{APP}/auth/logout")).await.text();
-    assert!(question.starts_with("own|Do you want to sign out?|||Sign out! /auth/logout?"), "{question}");
+    assert!(question.starts_with("own|Do you want to sign out?||Cancel: /|Sign out! /auth/logout?"), "{question}");
     assert_eq!(said(&alice, "/auth/nothing").await, "404 own|Not Found|Not found.||");
     let ask = "If you should have access, ask the operator of this application.";
-    let text = format!("403 own|Forbidden|Only admins may do this. {ask} (forbidden)||");
+    let text = format!("403 own|Forbidden|Only admins may do this. {ask} (forbidden)|Start page: /|");
     assert_eq!(said(&alice, "/admin").await, text);
     let bob = world.browser();
     let lost = said(&bob, "/auth/callback?state=x&code=y").await;

@@ -59,6 +59,7 @@ async fn a_get_without_the_token_only_asks() {
         assert_eq!(world.who(&browser).await, "a1", "{address}");
     }
     let page = browser.click_from(EVIL, &format!("{APP}/auth/logout?return_to=/bye")).await;
+    assert_eq!(page.links(), ["/bye"], "the way back, still signed in");
     let out = browser.submit(&page.form().press("Sign out")).await;
     assert_eq!(out.url.as_str(), format!("{APP}/bye"));
     assert_eq!((world.who(&browser).await, world.who(&other).await), (Value::Null, "b1".into()));

@@ -107,6 +107,8 @@ async fn no_other_site_disconnects_anybody() {
     // A link asks first.
     let page = browser.click_from(EVIL, &path).await;
     assert_eq!(page.status, 200);
+    assert!(page.text().contains("Do you want to end the access to “mail”?"), "{}", page.text());
+    assert_eq!(page.links(), ["/list"], "the way back");
     assert_eq!(state(&browser, "mail").await, "connected");
     browser.submit(&page.form()).await;
     assert_eq!(state(&browser, "mail").await, "not_connected");
