@@ -33,6 +33,7 @@ use self::lookup::{TokenAction, is_rejected, is_rejected_again, next};
 use self::refresh_task::refresh;
 use crate::error::RetryLater;
 use crate::events::{EventCode, timed};
+use crate::protocol::RefusalRemedy;
 use crate::records::{Owner, TokenSet};
 use crate::state::in_flight::{Join, RefreshOutcome, RefreshReceiver};
 

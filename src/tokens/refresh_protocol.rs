@@ -77,12 +77,13 @@
 //! # What is promised, and what is assumed
 //!
 //! A rotated refresh token is spent a second time only if, in between, the process that had spent it died, or the
-//! provider's response was lost, or that process alone was cut off from the store, or was suspended, for longer than
-//! a grace (`LEASE` and a grace if clocks agree), while others were not, or the store lost a write that it had acknowledged
-//! (a replica took over that did not have it yet). An outage of the store for all processes is no
-//! such case, however long it lasts: the holder of new tokens tries every two seconds to write them, and a process that finds
-//! the lease first watches it for a grace. A process that is cut off for longer, while others are not, may return with tokens
-//! that the provider has revoked together with those of the others: the user signs in again.
+//! provider's response was lost, or its ID token did not hold and the store failed before the grant was ended, or the
+//! store refused its row for good, or that process alone was cut off from the store, or was suspended, for longer than a
+//! grace (`LEASE` and a grace if clocks agree), while others were not, or the store lost a write that it had acknowledged
+//! (a replica took over that did not have it yet). An outage of the store for all processes is no such case, however long
+//! it lasts: the holder of new tokens tries every two seconds to write them, and a process that finds the lease first
+//! watches it for a grace. A process that is cut off for longer, while others are not, may return with tokens that the
+//! provider has revoked together with those of the others: the user signs in again.
 //!
 //! - The store is linearizable for each row, and answers within 5 seconds or counts as failed. A write that was
 //!   reported as failed may be found written, also later.
@@ -93,14 +94,18 @@
 //!   requests wait 25. If it dies between the provider's rotation and its write, the next attempt spends the old token
 //!   again: a provider that detects reuse then ends the grant, and the user signs in again, once.
 //!
-//! The decisions below are a function of the row and the event, without I/O, clock or randomness. A model checker in the
-//! crate's tests (`tests/it/refresh/model`) explores the same code: two and three processes, crashes at every step, lost and
-//! late requests and responses, writes that fail, are reported as failed, arrive late, or are lost after they were
-//! acknowledged, outages, processes that stand still, clocks that differ or step, several resources of one grant, and the
-//! protocol without each one of these rules in turn. A token that is spent twice must have an excuse of its own: one of the
-//! cases above that befell the attempt which had spent this very token.
+//! The decisions below are a function of the row and the event, without I/O, clock or randomness. So is what a refusal, a
+//! lost response and a failed identification mean for a grant. A model checker in the crate's tests
+//! (`tests/it/refresh/model`) explores the same code: two and three processes, crashes at every step, lost and late
+//! requests and responses, refusals of every kind, identity endpoints that fail, writes that fail, are refused for good,
+//! are reported as failed, arrive late, or are lost after they were acknowledged, outages, processes that stand still,
+//! clocks that differ or step, several resources of one grant, and the protocol without each one of these rules in turn.
+//! A token that is spent twice must have an excuse of its own: one of the cases above that befell the attempt which had
+//! spent this very token.
 
 use std::time::Duration;
+
+use super::RefusalRemedy;
 
 /// How long a lease keeps others away.
 pub(crate) const LEASE: Duration = Duration::from_secs(8);
@@ -159,14 +164,16 @@ pub(crate) enum Input<V, T> {
     Swapped(Option<V>),
     /// What the store was asked for may have happened or not.
     StoreFailed,
+    /// The store refuses the row, and would again.
+    StoreRefused,
     /// Whether it was the whole time; the row may have changed before.
     Waited { whole: bool },
     /// Whether the provider's keys are here.
     Ready(bool),
     /// The provider's reply to the refresh token.
     Answered(ProviderReply),
-    /// Whether the response may be used.
-    Verified(Result<(), EndReason>),
+    /// Whether the response may be used, and whether that ends the grant.
+    Verified(Result<(), Option<EndReason>>),
     /// It is time for another attempt to write.
     Paused,
 }
@@ -183,6 +190,20 @@ pub(crate) enum ProviderReply {
     Failed,
 }
 
+impl ProviderReply {
+    /// The reply where no tokens came. `remedy` is that of the refusal; `None`: nothing came that can be read. `is_over`: the
+    /// provider has refused for so long that only the person can help.
+    pub(crate) fn without_tokens(remedy: Option<RefusalRemedy>, sent_token: bool, is_over: bool) -> Self {
+        match remedy {
+            None => Self::Lost,
+            // Where no refresh token was sent, nothing of the person's could be over.
+            Some(RefusalRemedy::Person) if sent_token => Self::InvalidGrant,
+            Some(RefusalRemedy::Unclear) if sent_token && is_over => Self::InvalidGrant,
+            Some(_) => Self::Failed,
+        }
+    }
+}
+
 /// Why a grant ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum EndReason {
@@ -190,6 +211,15 @@ pub(crate) enum EndReason {
     /// The ID token that came does not hold.
     Unverified,
     AnotherOwner,
+}
+
+impl EndReason {
+    /// Whether a grant ends because its response is not known to be its owner's. An identity endpoint that fails says nothing
+    /// against the tokens, and the refresh token is written.
+    pub(crate) fn of_unverified(names_another: bool, by_endpoint: bool) -> Option<Self> {
+        let unverified = (!by_endpoint).then_some(Self::Unverified);
+        if names_another { Some(Self::AnotherOwner) } else { unverified }
+    }
 }
 
 /// What to do next.
@@ -290,7 +320,7 @@ impl<V: Copy + PartialEq, T: Clone + PartialEq> RefreshMachine<V, T> {
 
     /// The transition: what to do after this.
     pub(crate) fn next(&mut self, event: Input<V, T>) -> Action<V> {
-        use Input::{Answered, Read, Ready, StoreFailed, Swapped, Verified, Waited};
+        use Input::{Answered, Read, Ready, StoreFailed, StoreRefused, Swapped, Verified, Waited};
         match (self.state, event) {
             (RefreshState::Reading(look), Read(row)) => self.look(look, row),
             (RefreshState::Waiting { version, watched: Some(times) }, Waited { whole: true }) => {
@@ -303,13 +333,11 @@ impl<V: Copy + PartialEq, T: Clone + PartialEq> RefreshMachine<V, T> {
                 self.ask()
             }
             (RefreshState::Leasing, Swapped(None)) => self.read(ReadContext::First),
-            (RefreshState::Leasing, StoreFailed) => self.read(ReadContext::Doubtful),
+            (RefreshState::Leasing, StoreFailed | StoreRefused) => self.read(ReadContext::Doubtful),
             (RefreshState::Asking { again }, Answered(answer)) => self.answered(answer, again),
             (RefreshState::Verifying, Verified(Ok(()))) => self.swap(RefreshState::Writing, NextRow::Refreshed),
-            (RefreshState::Verifying, Verified(Err(end))) => self.end(end),
-            (RefreshState::Verifying, Answered(ProviderReply::Failed)) => {
-                self.swap(RefreshState::Releasing, NextRow::Released)
-            }
+            (RefreshState::Verifying, Verified(Err(Some(end)))) => self.end(end),
+            (RefreshState::Verifying, Verified(Err(None))) => self.swap(RefreshState::Releasing, NextRow::Released),
             (RefreshState::Writing, event) => self.write(event),
             (RefreshState::Releasing, Swapped(None)) => Action::Read,
             // Ours after all: a renewal was written and did not say so.
@@ -389,6 +417,7 @@ impl<V: Copy + PartialEq, T: Clone + PartialEq> RefreshMachine<V, T> {
             Input::Read(Some(_)) => self.finish(Conclusion::Found),
             Input::Read(None) => self.finish(Conclusion::Gone),
             Input::Paused => self.swap(RefreshState::Writing, NextRow::Refreshed),
+            Input::StoreRefused => self.finish(Conclusion::Unavailable),
             _ => Action::Pause,
         }
     }
@@ -414,10 +443,17 @@ impl<V: Copy + PartialEq, T: Clone + PartialEq> RefreshMachine<V, T> {
         Some(Action::Swap { expected, to: NextRow::Leased })
     }
 
-    /// What came of that; `None`: nothing to do until the next time.
-    pub(crate) fn renewed(&mut self, event: &Input<V, T>) -> Option<Action<V>> {
+    /// Whether this refresh token, which came, must be written before anybody is asked whose the access token is: that may
+    /// take long, and fail.
+    pub(crate) fn must_write(&self, rotated: &T) -> bool {
+        !self.lost && self.spent.as_ref().is_some_and(|spent| spent.refresh_token != *rotated)
+    }
+
+    /// What came of a renewal; `None`: nothing to do until the next time. `has` is what the row has once it is written: where
+    /// the renewal wrote a rotated refresh token, that one.
+    pub(crate) fn renewed(&mut self, event: &Input<V, T>, has: Option<SpentToken<T>>) -> Option<Action<V>> {
         match event {
-            Input::Swapped(Some(version)) => self.version = Some(*version),
+            Input::Swapped(Some(version)) => (self.version, self.spent) = (Some(*version), has),
             Input::Swapped(None) => return Some(Action::Read),
             Input::Read(Some(row)) if self.is_spent(row) && is_mine(row) => {
                 self.version = Some(row.version);

@@ -88,18 +88,13 @@ impl<'a> RefreshTask<'a> {
             }
             Err(error) => error,
         };
-        let is_another = error.names_another_owner();
-        // An identity endpoint that fails says nothing against the tokens, and the refresh token is written.
-        let may_pass = !is_another && self.place.provider().relying_party.oauth2.is_some();
-        if may_pass {
+        let by_endpoint = self.place.provider().relying_party.oauth2.is_some();
+        let end = EndReason::of_unverified(error.names_another_owner(), by_endpoint);
+        if end.is_none() {
             self.hold = failed(&error, self.spent.as_deref(), self.place.runtime.now()).1;
         }
-        (self.refused, self.why) = (!may_pass, Some(RequestFailure::Provider(error)));
-        match (may_pass, is_another) {
-            (true, _) => Input::Answered(ProviderReply::Failed),
-            (_, true) => Input::Verified(Err(EndReason::AnotherOwner)),
-            (_, false) => Input::Verified(Err(EndReason::Unverified)),
-        }
+        (self.refused, self.why) = (end.is_some(), Some(RequestFailure::Provider(error)));
+        Input::Verified(Err(end))
     }
 
     /// The refresh token that came, where the identity endpoint is still to say whose it is.
@@ -142,59 +137,53 @@ impl<'a> RefreshTask<'a> {
         let mut pause = RENEW;
         loop {
             tokio::time::sleep(pause).await;
-            pause = if self.renew_once(machine).await { RENEW } else { FIRST_RETRY };
+            let event = self.renew_once(machine).await;
+            pause = if matches!(event, Input::StoreFailed | Input::StoreRefused) { FIRST_RETRY } else { RENEW };
         }
     }
 
-    /// False where the store failed.
-    async fn renew_once(&mut self, machine: &mut Machine) -> bool {
-        let mut action = machine.renew();
-        let mut reached = true;
+    /// Returns what happened last.
+    async fn renew_once(&mut self, machine: &mut Machine) -> TaskInput {
+        let (mut action, mut event) = (machine.renew(), Input::Paused);
         while let Some(next) = action {
-            let event = match next {
+            event = match next {
                 Action::Swap { expected, to } => self.swap(expected, to).await,
                 _ => self.read().await,
             };
-            // From now on the row has the refresh token that came.
-            if let (Input::Swapped(Some(_)), Some(written)) = (&event, &self.found) {
-                machine.spent = Some(self.row(written).spent_token);
-            }
-            reached = !matches!(event, Input::StoreFailed);
-            action = machine.renewed(&event);
+            let has = self.found.as_ref().map(|found| self.row(found).spent_token);
+            action = machine.renewed(&event, has);
         }
-        reached
+        event
     }
 
-    /// A rotated refresh token is written before anybody is asked whose the access token is: that may take long, and fail.
+    /// First, where it must be, the refresh token that came.
     pub(super) async fn write_rotated(&mut self, machine: &mut Machine) {
         let rotated = self.rotated_unverified();
-        let is_written = |machine: &Machine| machine.spent.as_ref().map(|spent| &spent.refresh_token) == Some(&rotated);
-        while rotated.is_some() && !machine.lost && !self.never_written && !is_written(machine) {
-            if !self.renew_once(machine).await {
-                self.pause().await;
+        while rotated.is_some() && machine.must_write(&rotated) {
+            match self.renew_once(machine).await {
+                Input::StoreFailed => _ = self.pause().await,
+                Input::StoreRefused => return,
+                _ => {}
             }
         }
     }
 }
 
-/// What a failure means for a grant, and how long the provider is left alone after it.
+/// How a request failed, and how long the provider is left alone after it.
 fn failed(error: &ProviderError, grant: Option<&Grant>, now: Timestamp) -> (ProviderReply, Option<RefreshHold>) {
-    let refusal = match error {
-        ProviderError::Refused(refusal) | ProviderError::Busy(refusal) => refusal,
-        ProviderError::Unavailable(_) | ProviderError::Malformed(_) => return (ProviderReply::Lost, None),
-        _ => return (ProviderReply::Failed, None),
+    let (remedy, pause) = match error {
+        ProviderError::Refused(refusal) | ProviderError::Busy(refusal) => (Some(refusal.remedy()), refusal.retry_after),
+        ProviderError::Unavailable(_) | ProviderError::Malformed(_) => (None, None),
+        // Nothing was sent.
+        _ => (Some(RefusalRemedy::Operator), None),
     };
-    // Where no refresh token was sent, nothing of the person's could be over.
-    let sent_token = grant.is_some_and(|grant| grant.refresh_token.is_some());
     let before = grant.and_then(|grant| grant.hold);
-    match (refusal.remedy(), refusal.retry_after) {
-        (RefusalRemedy::Person, _) if sent_token => (ProviderReply::InvalidGrant, None),
-        (RefusalRemedy::Unclear, pause) => {
-            let hold = RefreshHold::after(before, pause, now);
-            let is_over = sent_token && hold.is_over(now);
-            (if is_over { ProviderReply::InvalidGrant } else { ProviderReply::Failed }, Some(hold))
-        }
-        (RefusalRemedy::Later, Some(pause)) => (ProviderReply::Failed, Some(RefreshHold::pause(before, pause, now))),
-        (RefusalRemedy::Person | RefusalRemedy::Operator | RefusalRemedy::Later, _) => (ProviderReply::Failed, None),
-    }
+    let hold = match (remedy, pause) {
+        (Some(RefusalRemedy::Unclear), _) => Some(RefreshHold::after(before, pause, now)),
+        (Some(RefusalRemedy::Later), Some(pause)) => Some(RefreshHold::pause(before, pause, now)),
+        _ => None,
+    };
+    let sent_token = grant.is_some_and(|grant| grant.refresh_token.is_some());
+    let is_over = hold.is_some_and(|hold| hold.is_over(now));
+    (ProviderReply::without_tokens(remedy, sent_token, is_over), hold)
 }

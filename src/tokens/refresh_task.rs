@@ -48,7 +48,6 @@ pub(crate) async fn refresh(place: &GrantRef, request: &TokenRequest, turn: Owne
         came_at: Timestamp::default(),
         id_token: None,
         refused: false,
-        never_written: false,
         hold: None,
         why: None,
         pause: FIRST_RETRY,
@@ -71,7 +70,6 @@ pub(crate) async fn refresh(place: &GrantRef, request: &TokenRequest, turn: Owne
                 let verified = task.while_renewing(&mut machine, verified).await;
                 task.judged(verified)
             }
-            Action::Pause if task.never_written => return task.finish(Conclusion::Unavailable).await,
             Action::Pause => task.pause().await,
             Action::Finish(conclusion) => return task.finish(conclusion).await,
         };
@@ -102,8 +100,6 @@ pub(super) struct RefreshTask<'a> {
     pub(super) id_token: Option<IdToken>,
     /// ...and must not be used.
     pub(super) refused: bool,
-    /// The store refuses the row, and would again.
-    pub(super) never_written: bool,
     /// How long the provider is left alone from now on.
     pub(super) hold: Option<RefreshHold>,
     pub(super) why: Option<RequestFailure>,
@@ -196,12 +192,13 @@ impl<'a> RefreshTask<'a> {
             // Without the lease others may try at once. Where that fails, they wait until it runs out.
             Err(_) if to == NextRow::Released => Input::StoreFailed,
             Err(error) => {
-                self.never_written = error.kind() == StoreErrorKind::Refused;
-                if to == NextRow::Refreshed && (self.never_written || self.pause == FIRST_RETRY) {
+                let is_refused = error.kind() == StoreErrorKind::Refused;
+                if to == NextRow::Refreshed && (is_refused || self.pause == FIRST_RETRY) {
                     let detail = format!("the new tokens are not written: {}", cause(&error));
                     self.tell(EventCode::RefreshPersistFailed, &detail);
                 }
-                self.fails(error)
+                let failed = self.fails(error);
+                if is_refused { Input::StoreRefused } else { failed }
             }
         }
     }

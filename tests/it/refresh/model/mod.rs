@@ -1,11 +1,14 @@
 //! The protocol of `tower_oidc::docs::refresh_protocol`, checked: every order in which two or three processes, the store, the
-//! provider, the person and everything that fails can act, with the very transitions that the crate runs.
+//! provider, the person and everything that fails can act, with the very transitions that the crate runs, and its very
+//! functions for what a refusal, a lost response and a failed identification mean.
 //!
 //! The test command explores small clusters. `TOWER_OIDC_MODEL=all cargo test --release --all-features --test it
 //! refresh::model::every -- --nocapture` explores larger ones too, and prints what it saw of each; that takes long.
 
 #[path = "../../../../src/tokens/refresh_protocol.rs"]
 mod refresh_protocol;
+#[path = "../../../../src/protocol/refusal.rs"]
+mod refusal;
 
 mod calm;
 mod removed;
@@ -17,6 +20,8 @@ use stateright::{Checker, Model, Property};
 
 use self::calm::Calm;
 use self::refresh_protocol::{Action, EndReason, ReadContext, RefreshState};
+// Where the protocol finds it in the crate, too: one module above.
+use self::refusal::RefusalRemedy;
 use self::world::{Faults, Rule, Rules, Step, World};
 
 const ONCE: &str = "no refresh token is spent twice unless what befell this very token excuses it";
@@ -45,7 +50,7 @@ struct Cluster {
 
 impl Cluster {
     fn new(name: &'static str, skews: &'static [i8], requests: u8, faults: Faults) -> Self {
-        let rules = Rules { without: None, detection: true, slow: 2, resources: 1 };
+        let rules = Rules { without: None, detection: true, slow: 2, resources: 1, endpoint: false };
         Self { name, skews, requests, faults, rules, calm: Calm::default() }
     }
 
@@ -56,6 +61,11 @@ impl Cluster {
 
     fn resources(mut self, resources: u8) -> Self {
         self.rules.resources = resources;
+        self
+    }
+
+    fn endpoint(mut self) -> Self {
+        self.rules.endpoint = true;
         self
     }
 
@@ -138,6 +148,15 @@ fn situations() -> Vec<Property<Cluster>> {
         Property::sometimes("a refresh token is refused beside what a consent brought", |_, world: &World| {
             world.row.is_some_and(|row| !row.over && row.token == 0)
         }),
+        Property::sometimes("a refresh token is sent once more after its response was lost", |_, world: &World| {
+            world.flights().any(|flight| flight.refresher.state == RefreshState::Asking { again: true })
+        }),
+        Property::sometimes("an identity endpoint fails after the rotated token was written", |_, world: &World| {
+            world.flights().any(|f| f.refresher.state == RefreshState::Releasing && f.got.is_some() && !f.has_spent())
+        }),
+        Property::sometimes("the store refuses a rotated token for good", |_, world: &World| {
+            world.flights().any(|flight| flight.unwritable)
+        }),
         Property::sometimes("a token is spent twice", |_, world: &World| world.reused),
         Property::sometimes("a grant ends", |_, world: &World| world.row.is_some_and(|row| row.over)),
     ]
@@ -213,6 +232,9 @@ fn small() -> Vec<Cluster> {
         one("the same, and a store that errs", Faults { reconsents: 1, store: 1, ..NONE }),
         one("the same, and a crash", Faults { reconsents: 1, crashes: 1, ..NONE }),
         one("what does not hold", Faults { failures: 2, store: 1, ..NONE }),
+        one("an identity endpoint that fails, and a store that errs", Faults { failures: 1, store: 1, ..NONE })
+            .endpoint(),
+        one("an identity endpoint that fails, and a crash", Faults { failures: 1, crashes: 1, ..NONE }).endpoint(),
         one("a process that stands still", Faults { freezes: 1, ..NONE }),
         one("the same, where reuse is forgiven", Faults { freezes: 1, lost: 1, ..NONE }).forgiving(),
         one("a process that stands still, and an outage", Faults { freezes: 1, outages: 1, ..NONE }),
@@ -246,6 +268,9 @@ fn large() -> Vec<Cluster> {
         two("cut off", Faults { cuts: 1, lost: 1, ..NONE }).forgiving(),
         two("cut off twice", Faults { cuts: 2, lost: 1, ..NONE }),
         two("taken away", Faults { deletions: 1, consents: 1, crashes: 1, lost: 1, ..NONE }),
+        two("refusals, and a store that errs", Faults { failures: 2, store: 1, ..NONE }),
+        two("an identity endpoint that fails, and a crash", Faults { failures: 1, store: 1, crashes: 1, ..NONE })
+            .endpoint(),
         two("processes that stand still", Faults { freezes: 2, ..NONE }),
         two("a process that stands still, and a crash", Faults { freezes: 1, crashes: 1, ..NONE }),
         two("clocks that step", Faults { clock_steps: 2, outages: 1, ..NONE }),

@@ -2,7 +2,7 @@
 
 use super::world::{Faults, Rule};
 use super::{
-    APART, BEHIND, BESIDE, Cluster, DELETED, ENDED, FAR, KEPT, NEWEST, NONE, ONCE, UNREVOKED, WRITTEN, explore,
+    APART, BEHIND, BESIDE, Cluster, DELETED, ENDED, FAR, KEPT, NEWEST, NONE, ONCE, UNREVOKED, WELL, WRITTEN, explore,
 };
 
 fn breaks(rule: Rule, property: &str, cluster: impl Fn() -> Cluster) {
@@ -81,4 +81,22 @@ fn without_stripping_what_a_consent_brought_ends_with_an_older_refresh_token() {
 fn with_a_revocation_of_what_is_not_written_a_good_grant_loses_its_token() {
     let store = Faults { store: 1, ..NONE };
     breaks(Rule::Keeps, UNREVOKED, || Cluster::new("a store that errs", APART, 1, store));
+}
+
+#[test]
+fn without_the_remedy_of_a_refusal_a_good_grant_is_ended() {
+    let refusal = Faults { failures: 1, ..NONE };
+    breaks(Rule::Remedies, ENDED, || Cluster::new("a refusal", APART, 1, refusal));
+}
+
+#[test]
+fn without_writing_what_was_rotated_an_identity_endpoint_that_fails_has_a_token_spent_twice() {
+    let failure = Faults { failures: 1, ..NONE };
+    breaks(Rule::Rotates, ONCE, || Cluster::new("an identity endpoint that fails", APART, 1, failure).endpoint());
+}
+
+#[test]
+fn without_giving_up_what_the_store_refuses_nobody_is_served() {
+    let store = Faults { store: 1, ..NONE };
+    breaks(Rule::GivesUp, WELL, || Cluster::new("one process", &[0], 1, store));
 }

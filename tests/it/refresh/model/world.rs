@@ -1,8 +1,12 @@
 //! What is modelled around the protocol: processes that run it, a store, a provider, time, and everything that fails.
 //!
-//! Processes run the very [`RefreshMachine`] of the crate. One tick stands for [`RENEW`]; whatever must happen before time
-//! goes on is said in [`World::is_urgent`]. What takes effect at one moment (a swap, a token request) is one step; what a
-//! process then does with the answer is another, and anything may happen between the two.
+//! Processes run the very [`RefreshMachine`] of the crate, and what fails on the wire becomes its [`Input`] by the
+//! crate's own functions: [`ProviderRefusal::remedy`], [`ProviderReply::without_tokens`], [`EndReason::of_unverified`],
+//! [`RefreshMachine::must_write`] and [`RefreshMachine::renewed`]. What the crate still does for itself is to tell a
+//! refusal from a response that cannot be read, to compare owners, and to count for how long a grant is left alone. One
+//! tick stands for [`RENEW`]; whatever must happen before time goes on is said in [`World::is_urgent`]. What takes effect
+//! at one moment (a swap, a token request) is one step; what a process then does with the answer is another, and anything
+//! may happen between the two.
 
 use std::time::Duration;
 
@@ -10,6 +14,7 @@ use super::refresh_protocol::{
     Action, Conclusion, EndReason, Input, LEASE, LeaseView, NextRow, ProviderReply, RENEW, ReadContext, RefreshMachine,
     RefreshState, RowView, SpentToken, Usability, WATCHES,
 };
+use super::refusal::{ProviderRefusal, RefusalRemedy};
 
 /// The longest that a call to the provider takes: ten seconds and a bit.
 const CALL: u8 = 3;
@@ -19,6 +24,12 @@ const LONGEST: u8 = 8;
 const STEP: i8 = 4;
 /// Tokens of one family stand together.
 const FAMILY: u8 = 16;
+
+/// How a provider refuses a token that is dead...
+const INVALID_GRANT: (u16, &str) = (400, "invalid_grant");
+/// ...and ones that are not: because of the registration, for a while, and for a reason that nobody knows.
+const REFUSALS: [(u16, &str); 3] = [(401, "invalid_client"), (503, ""), UNCLEAR];
+const UNCLEAR: (u16, &str) = (403, "");
 
 pub(super) type Version = u8;
 pub(super) type Token = u8;
@@ -31,9 +42,9 @@ pub(super) struct Faults {
     pub(super) lost: u8,
     /// Requests to the provider that arrive after they were given up.
     pub(super) late: u8,
-    /// The provider says that it cannot, or its answer does not hold.
+    /// The provider refuses, or its answer does not hold, or its identity endpoint fails.
     pub(super) failures: u8,
-    /// Calls to the store that fail, or are reported as failed, or take effect after that.
+    /// Calls to the store that fail, or are reported as failed, or take effect after that, or are refused for good.
     pub(super) store: u8,
     /// Times in which the store is away for everybody.
     pub(super) outages: u8,
@@ -84,6 +95,12 @@ pub(super) enum Rule {
     Strips,
     /// A write that is reported as failed has nothing revoked: it may be done.
     Keeps,
+    /// A refusal ends a grant only where the person can help.
+    Remedies,
+    /// A rotated refresh token is written before an identity endpoint is asked.
+    Rotates,
+    /// What the store refuses for good is given up.
+    GivesUp,
 }
 
 /// The row of the grant.
@@ -96,7 +113,7 @@ pub(super) struct Kept {
     pub(super) stale: u8,
     /// A tombstone.
     pub(super) over: bool,
-    /// The provider refused, and is left alone until the next request.
+    /// The provider refused for a reason that nobody knows, and is left alone until the next request.
     pub(super) held: bool,
     /// How many generations consents made without a refresh token.
     pub(super) consents: u64,
@@ -150,6 +167,12 @@ pub(super) struct Flying {
     pub(super) got: Option<Token>,
     /// Something failed, and it was told.
     pub(super) trouble: bool,
+    /// The provider is to be left alone.
+    pub(super) held: bool,
+    /// What came must not be used.
+    pub(super) refused: bool,
+    /// The store refuses what came.
+    pub(super) unwritable: bool,
 }
 
 /// What must never happen.
@@ -188,6 +211,8 @@ pub(super) struct World {
     pub(super) written: u64,
     /// The tokens that this application has had revoked, at a provider where that reaches those tokens alone.
     pub(super) revoked: u64,
+    /// The tokens that came with another owner's access token: they are nobody's, wherever they are written.
+    pub(super) foreign: u64,
     /// The tokens that may be spent twice: who spent them crashed, was cut off or stood still before the successor was
     /// written, or the answer was lost, or the write.
     pub(super) excused: u64,
@@ -215,16 +240,24 @@ pub(super) enum Step {
     StoreLies(u8),
     /// It is reported as failed and done later.
     StoreLate(u8),
+    /// The row of what came is refused, now and always.
+    StoreRefuses(u8),
     LateSwap,
     RenewalFails(u8),
     RenewalLies(u8),
+    RenewalRefused(u8),
     RequestLost(u8),
     AnswerLost(u8),
     RequestLate(u8),
     LateAsk,
-    ProviderFails(u8),
-    /// What came does not hold, or names somebody else.
-    NotVerified(u8, EndReason),
+    /// The provider's keys cannot be read.
+    NoKeys(u8),
+    /// The provider refuses a token that may be good, by status and error code.
+    Refused(u8, (u16, &'static str)),
+    /// The token is dead, and the provider has not said so clearly for as long as that is waited for.
+    RefusedForLong(u8),
+    /// What came names another owner; or it does not hold, or an identity endpoint fails.
+    NotVerified(u8, Owner),
     Outage,
     Freeze(u8),
     Thaw(u8),
@@ -235,6 +268,12 @@ pub(super) enum Step {
     Deletion,
     Consent,
     Reconsent,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Owner {
+    Another,
+    Unknown,
 }
 
 fn ticks(time: Duration) -> u8 {
@@ -267,6 +306,7 @@ impl World {
             faults,
             written: 1 << 1,
             revoked: 0,
+            foreign: 0,
             excused: 0,
             reused: false,
             before: None,
@@ -335,8 +375,10 @@ impl World {
                 may(true, Step::Done(r));
                 may(faults.store > 0, Step::StoreFails(r));
             }
-            Action::Swap { .. } => {
+            Action::Swap { to: NextRow::Refreshed, .. } if flight.unwritable => may(true, Step::StoreRefuses(r)),
+            Action::Swap { to, .. } => {
                 may(true, Step::Done(r));
+                may(faults.store > 0 && to == NextRow::Refreshed, Step::StoreRefuses(r));
                 may(faults.store > 0, Step::StoreFails(r));
                 may(faults.store > 0, Step::StoreLies(r));
                 may(faults.store > 0, Step::StoreLate(r));
@@ -346,23 +388,26 @@ impl World {
                 may(faults.lost > 0, Step::RequestLost(r));
                 may(faults.lost > 0, Step::AnswerLost(r));
                 may(faults.late > 0, Step::RequestLate(r));
-                may(faults.failures > 0, Step::ProviderFails(r));
+                REFUSALS.into_iter().for_each(|refusal| may(faults.failures > 0, Step::Refused(r, refusal)));
+                may(faults.failures > 0, Step::RefusedForLong(r));
             }
             Action::Ready => {
                 may(true, Step::Done(r));
-                may(faults.failures > 0, Step::ProviderFails(r));
+                may(faults.failures > 0, Step::NoKeys(r));
             }
+            Action::Verify if flight.must_write(rules) => {}
             Action::Verify => {
                 may(true, Step::Done(r));
-                may(faults.failures > 0, Step::NotVerified(r, EndReason::Unverified));
-                may(faults.failures > 0, Step::NotVerified(r, EndReason::AnotherOwner));
+                may(faults.failures > 0, Step::NotVerified(r, Owner::Unknown));
+                may(faults.failures > 0, Step::NotVerified(r, Owner::Another));
             }
             Action::Pause | Action::Finish(_) => may(true, Step::Done(r)),
         }
         if self.renewal_is_due(flight, rules) {
-            may(!away, Step::Renewed(r));
+            may(!away && !flight.unwritable, Step::Renewed(r));
             may(away || faults.store > 0, Step::RenewalFails(r));
-            may(!away && faults.store > 0, Step::RenewalLies(r));
+            may(!away && faults.store > 0 && !flight.unwritable, Step::RenewalLies(r));
+            may(!away && (flight.unwritable || faults.store > 0 && flight.must_write(rules)), Step::RenewalRefused(r));
         }
         may(faults.cuts > 0 && self.cut.is_none() && !self.outage, Step::Cut(r));
     }
@@ -383,6 +428,8 @@ impl World {
                 Action::Read | Action::Ready | Action::Swap { .. } | Action::Finish(_) => 0,
                 Action::Wait { within, .. } => ticks(within),
                 Action::Ask => CALL,
+                // Until the store has what came.
+                Action::Verify if flight.must_write(rules) => u8::MAX,
                 // Keys that cannot be read.
                 Action::Verify => rules.slow,
                 Action::Pause => 1,
@@ -424,7 +471,7 @@ impl World {
                 let all = rules.all_resources();
                 self.row.iter_mut().for_each(|row| (row.stale, row.outlives) = (all, false));
             }
-            Step::Crash(r) => self.crash(r),
+            Step::Crash(r) => self.crash(r, rules),
             Step::StoreFails(r) => {
                 self.faults.store -= u8::from(!self.is_away(r));
                 self.fails(r, rules);
@@ -436,9 +483,14 @@ impl World {
             }
             Step::StoreLate(r) => {
                 self.faults.store -= 1;
-                let swap = self.swapped(r);
+                let swap = self.swapped(r, rules);
                 self.late_swaps.extend(swap);
                 self.fails(r, rules);
+            }
+            Step::StoreRefuses(r) => {
+                self.refuse_row(r);
+                let event = if rules.hold(Rule::GivesUp) { Input::StoreRefused } else { Input::StoreFailed };
+                self.tell(r, event, rules);
             }
             Step::LateSwap => {
                 let (expected, kept) = self.late_swaps.remove(0);
@@ -447,29 +499,43 @@ impl World {
             Step::RenewalFails(r) | Step::RenewalLies(r) => {
                 self.faults.store -= u8::from(!self.is_away(r));
                 if matches!(step, Step::RenewalLies(_)) {
-                    let (expected, kept) = self.renewal(r);
+                    let (expected, kept) = self.renewal(r, rules);
                     self.put(expected, kept, Some(r), rules);
                 }
-                let flight = self.flight(r);
-                let again = flight.refresher.renewed(&Input::StoreFailed);
-                assert_eq!(again, None);
-                flight.unrenewed = 0;
+                self.renewal_fails(r, Input::StoreFailed);
+            }
+            Step::RenewalRefused(r) => {
+                self.refuse_row(r);
+                self.renewal_fails(r, Input::StoreRefused);
             }
             Step::RequestLost(r) | Step::AnswerLost(r) | Step::RequestLate(r) => self.lose(step, r, rules),
             Step::LateAsk => {
                 let token = self.late_asks.remove(0);
                 self.spend(token, rules);
             }
-            Step::ProviderFails(r) => {
-                let ready = self.flight(r).action == Action::Ready;
-                let event = if ready { Input::Ready(false) } else { Input::Answered(ProviderReply::Failed) };
+            Step::NoKeys(r) => self.provider_fails(r, Input::Ready(false), rules),
+            Step::Refused(r, refusal) => {
+                let event = self.refused(r, refusal, false, rules);
                 self.provider_fails(r, event, rules);
             }
-            Step::NotVerified(r, end) => {
-                // What came is thrown away: where the tombstone cannot be written, the old one is spent again.
-                self.excuse_spent(r);
-                self.revoke(r);
+            Step::RefusedForLong(r) => {
+                let token = self.flight(r).spent_token();
+                self.families[family(token)].alive = false;
+                let event = self.refused(r, UNCLEAR, true, rules);
+                self.provider_fails(r, event, rules);
+            }
+            Step::NotVerified(r, owner) => {
+                let end = EndReason::of_unverified(owner == Owner::Another, rules.endpoint);
+                if end.is_some() && self.flight(r).has_spent() {
+                    // What came is thrown away: where the tombstone cannot be written, the old one is spent again.
+                    self.excuse_spent(r);
+                }
+                let (flight, is_another) = (self.flight(r), owner == Owner::Another);
+                flight.refused = end.is_some();
+                self.foreign |= flight.got.filter(|_| is_another).map_or(0, |got| 1 << got);
                 self.provider_fails(r, Input::Verified(Err(end)), rules);
+                let ending = RefreshState::Ending(EndReason::AnotherOwner);
+                self.broken.untrue |= (self.flight(r).refresher.state == ending) != is_another;
             }
             Step::Outage => (self.outage, self.faults.outages) = (true, self.faults.outages - 1),
             Step::Cut(r) => {
@@ -538,16 +604,19 @@ impl World {
             found: None,
             got: None,
             trouble: false,
+            held: false,
+            refused: false,
+            unwritable: false,
         });
     }
 
     /// What it had sent is on its way all the same.
-    fn crash(&mut self, r: u8) {
+    fn crash(&mut self, r: u8, rules: Rules) {
         self.faults.crashes -= 1;
         let flight = self.flight(r).clone();
         match (flight.action, flight.refresher.spent) {
             (Action::Swap { .. }, _) => {
-                let swap = self.swapped(r);
+                let swap = self.swapped(r, rules);
                 self.late_swaps.extend(swap);
             }
             (Action::Ask, Some(spent)) => self.late_asks.push(spent.refresh_token),
@@ -562,8 +631,7 @@ impl World {
 
     /// The token that this process has spent, or is about to, may be spent again by another.
     fn excuse_spent(&mut self, r: u8) {
-        let spent = self.flight(r).refresher.spent.expect("the token that is spent");
-        self.excused |= 1 << spent.refresh_token;
+        self.excused |= 1 << self.flight(r).spent_token();
     }
 
     /// Whoever cannot reach the store, or stands still, cannot write the successor of the token that it has spent.
@@ -589,13 +657,18 @@ impl World {
             Action::Ready => Input::Ready(true),
             Action::Swap { .. } => self.swap(r, rules),
             Action::Ask => {
-                let token = self.flight(r).refresher.spent.expect("the token that is spent").refresh_token;
+                let token = self.flight(r).spent_token();
                 match self.spend(token, rules) {
                     Some(next) => {
-                        self.flight(r).got = Some(next);
+                        let flight = self.flight(r);
+                        flight.got = Some(next);
+                        if rules.endpoint {
+                            // It is written at once.
+                            flight.unrenewed = ticks(RENEW);
+                        }
                         Input::Answered(ProviderReply::Tokens)
                     }
-                    None => Input::Answered(ProviderReply::InvalidGrant),
+                    None => self.refused(r, INVALID_GRANT, false, rules),
                 }
             }
             Action::Verify => {
@@ -632,9 +705,8 @@ impl World {
         if others && blind {
             lease = None;
         }
-        let consents = if rules.hold(Rule::Refreshes) { kept.consents } else { 0 };
         let resource = flight.resource;
-        let mut spent_token = SpentToken { refreshes: kept.generation - consents, refresh_token: kept.token };
+        let mut spent_token = kept.spent_token(rules);
         if let (true, false, Some(spent)) = (ending, rules.hold(Rule::Generations), flight.refresher.spent) {
             spent_token = spent;
         }
@@ -651,16 +723,30 @@ impl World {
         Input::Read(Some(RowView { version, spent_token, lease, usability, outlives }))
     }
 
+    /// What the process makes of a refusal.
+    fn refused(&mut self, r: u8, (status, code): (u16, &str), is_over: bool, rules: Rules) -> Input<Version, Token> {
+        let code = Some(code.to_owned()).filter(|code| !code.is_empty());
+        let remedy = ProviderRefusal::new(String::new(), status, code, None).remedy();
+        let remedy = if rules.hold(Rule::Remedies) { remedy } else { RefusalRemedy::Person };
+        let flight = self.flight(r);
+        flight.held = remedy == RefusalRemedy::Unclear;
+        Input::Answered(ProviderReply::without_tokens(Some(remedy), flight.spent_token() != 0, is_over))
+    }
+
     /// What the process wants the row to be.
-    fn swapped(&mut self, r: u8) -> Option<(Version, Kept)> {
+    fn swapped(&mut self, r: u8, rules: Rules) -> Option<(Version, Kept)> {
         let skew = self.replica(r).skew;
         let flight = self.flight(r);
         let Action::Swap { expected, to } = flight.action else { return None };
         let found = Kept { lease: None, ..flight.found.expect("what was read") };
         let lease = Lease { holder: flight.holder, left: i8::try_from(ticks(LEASE)).unwrap() + skew };
         let next = match to {
-            NextRow::Leased => Kept { lease: Some(lease), ..found },
-            NextRow::Released => Kept { held: flight.trouble, ..found },
+            NextRow::Leased => {
+                let token = flight.rotated_unverified(rules).unwrap_or(found.token);
+                let generation = found.generation + u64::from(token != found.token);
+                Kept { lease: Some(lease), token, generation, ..found }
+            }
+            NextRow::Released => Kept { held: flight.held || found.held, ..found },
             NextRow::Refreshed => Kept {
                 generation: found.generation + 1,
                 token: flight.got.expect("a token"),
@@ -675,7 +761,7 @@ impl World {
     }
 
     fn swap(&mut self, r: u8, rules: Rules) -> Input<Version, Token> {
-        let (expected, next) = self.swapped(r).expect("a swap");
+        let (expected, next) = self.swapped(r, rules).expect("a swap");
         let swapped = self.put(expected, next, Some(r), rules);
         if swapped.is_some() {
             let flight = self.flight(r);
@@ -733,6 +819,7 @@ impl World {
         let holder = row.lease.map(|lease| lease.holder);
         let mut others = self.numbers().filter(|r| Some(*r) != by).filter_map(|r| self.replica(r).flight.as_ref());
         family.alive
+            && self.foreign & 1 << row.token == 0
             && (family.current == row.token
                 || others.any(|flight| Some(flight.holder) == holder && flight.got == Some(family.current)))
     }
@@ -761,7 +848,7 @@ impl World {
     }
 
     fn lose(&mut self, step: Step, r: u8, rules: Rules) {
-        let token = self.flight(r).refresher.spent.expect("the token that is spent").refresh_token;
+        let token = self.flight(r).spent_token();
         match step {
             Step::AnswerLost(_) => {
                 self.faults.lost -= 1;
@@ -776,7 +863,7 @@ impl World {
             _ => self.faults.lost -= 1,
         }
         self.flight(r).trouble = true;
-        self.tell(r, Input::Answered(ProviderReply::Lost), rules);
+        self.tell(r, Input::Answered(ProviderReply::without_tokens(None, token != 0, false)), rules);
     }
 
     fn provider_fails(&mut self, r: u8, event: Input<Version, Token>, rules: Rules) {
@@ -825,28 +912,58 @@ impl World {
         family.alive && !family.deleted && family.current != row.token && !held && !excused
     }
 
-    fn renewal(&mut self, r: u8) -> (Version, Kept) {
+    fn renewal(&mut self, r: u8, rules: Rules) -> (Version, Kept) {
         let action = self.flight(r).refresher.renew().expect("a lease");
         let doing = std::mem::replace(&mut self.flight(r).action, action);
-        let swap = self.swapped(r).expect("a swap");
+        let swap = self.swapped(r, rules).expect("a swap");
         self.flight(r).action = doing;
         swap
+    }
+
+    fn renewal_fails(&mut self, r: u8, event: Input<Version, Token>) {
+        let flight = self.flight(r);
+        let again = flight.refresher.renewed(&event, None);
+        assert_eq!(again, None);
+        flight.unrenewed = 0;
+    }
+
+    /// The store refuses the row of what came, which nobody has then.
+    fn refuse_row(&mut self, r: u8) {
+        if !std::mem::replace(&mut self.flight(r).unwritable, true) {
+            self.faults.store -= 1;
+        }
+        self.flight(r).trouble = true;
+        if self.flight(r).has_spent() {
+            self.excuse_spent(r);
+        }
     }
 
     /// The renewal and, where it is lost, the look at why.
     fn renew(&mut self, r: u8, rules: Rules) {
         let mut action = self.flight(r).refresher.renew();
+        let writes = self.flight(r).must_write(rules);
         while let Some(doing) = action {
             let event = match doing {
                 Action::Swap { .. } => {
-                    let (expected, kept) = self.renewal(r);
-                    Input::Swapped(self.put(expected, kept, Some(r), rules))
+                    let (expected, kept) = self.renewal(r, rules);
+                    let swapped = self.put(expected, kept, Some(r), rules);
+                    if swapped.is_some() {
+                        self.flight(r).found = Some(Kept { lease: None, ..kept });
+                    }
+                    Input::Swapped(swapped)
                 }
                 _ => self.read(r, rules),
             };
-            action = self.flight(r).refresher.renewed(&event);
+            let flight = self.flight(r);
+            let has = flight.found.map(|found| found.spent_token(rules));
+            action = flight.refresher.renewed(&event, has);
         }
-        self.flight(r).unrenewed = 0;
+        let flight = self.flight(r);
+        flight.unrenewed = 0;
+        if writes && !flight.must_write(rules) {
+            // Now the identity endpoint is asked.
+            flight.elapsed = 0;
+        }
     }
 
     fn fails(&mut self, r: u8, rules: Rules) {
@@ -880,16 +997,15 @@ impl World {
 
     fn land(&mut self, r: u8, conclusion: Conclusion) {
         let over = self.row.is_none_or(|row| row.over || row.stale != 0 && row.token == 0);
-        let trouble = self.flight(r).trouble;
+        let Flying { trouble, refused, .. } = *self.flight(r);
         match conclusion {
             Conclusion::Written => self.uses(r),
             Conclusion::Found => {}
-            Conclusion::Gone => {
-                self.revoke(r);
-                self.broken.untrue |= !over;
-            }
-            Conclusion::Ended(_) => self.broken.untrue |= !over,
+            Conclusion::Gone | Conclusion::Ended(_) => self.broken.untrue |= !over,
             Conclusion::Unavailable => self.broken.untrue |= !trouble,
+        }
+        if refused || conclusion == Conclusion::Gone {
+            self.revoke(r);
         }
         self.replicas[usize::from(r)].flight = None;
     }
@@ -901,7 +1017,8 @@ impl World {
 
     /// Whether the refresh token of a good grant was revoked.
     pub(super) fn has_revoked_token(&self) -> bool {
-        self.row.is_some_and(|row| !row.over && row.token != 0 && self.revoked & 1 << row.token != 0)
+        let revoked = self.revoked & !self.foreign;
+        self.row.is_some_and(|row| !row.over && row.token != 0 && revoked & 1 << row.token != 0)
     }
 
     /// Somebody gets what came.
@@ -975,12 +1092,35 @@ pub(super) struct Rules {
     pub(super) slow: u8,
     /// Of how many resources access tokens are asked for, each by a refresh of its own.
     pub(super) resources: u8,
+    /// Whether the provider has no ID tokens, and an identity endpoint says whose an access token is.
+    pub(super) endpoint: bool,
+}
+
+impl Kept {
+    fn spent_token(&self, rules: Rules) -> SpentToken<Token> {
+        let consents = if rules.hold(Rule::Refreshes) { self.consents } else { 0 };
+        SpentToken { refreshes: self.generation - consents, refresh_token: self.token }
+    }
 }
 
 impl Flying {
     /// Whether the refresh token may be spent and its successor is not written.
     pub(super) fn has_spent(&self) -> bool {
-        self.action == Action::Ask || self.got.is_some()
+        self.action == Action::Ask || self.got.is_some_and(|got| got != self.spent_token())
+    }
+
+    fn spent_token(&self) -> Token {
+        self.refresher.spent.expect("the token that is spent").refresh_token
+    }
+
+    /// The refresh token that came, where the identity endpoint is still to say whose it is.
+    fn rotated_unverified(&self, rules: Rules) -> Option<Token> {
+        self.got.filter(|_| rules.endpoint && rules.hold(Rule::Rotates))
+    }
+
+    /// Whether it is written first; one that the store refuses is not.
+    fn must_write(&self, rules: Rules) -> bool {
+        !self.unwritable && self.rotated_unverified(rules).is_some_and(|got| self.refresher.must_write(&got))
     }
 }
 
