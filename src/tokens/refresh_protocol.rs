@@ -82,8 +82,9 @@
 //! grace (`LEASE` and a grace if clocks agree), while others were not, or the store lost a write that it had acknowledged
 //! (a replica took over that did not have it yet). An outage of the store for all processes is no such case, however long
 //! it lasts: the holder of new tokens tries every two seconds to write them, and a process that finds the lease first
-//! watches it for a grace. A process that is cut off for longer, while others are not, may return with tokens that the
-//! provider has revoked together with those of the others: the user signs in again.
+//! watches it for a grace. Two outages within that time cut off the holder if only others were answered between them. A
+//! process that is cut off for longer, while others are not, may return with tokens that the provider has revoked together
+//! with those of the others: the user signs in again.
 //!
 //! - The store is linearizable for each row, and answers within 5 seconds or counts as failed. A write that was
 //!   reported as failed may be found written, also later.

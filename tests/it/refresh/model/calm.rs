@@ -22,7 +22,7 @@ impl Calm {
     pub(super) fn ends_well(&self, world: &World, rules: Rules) -> bool {
         let mut calm = world.clone();
         calm.faults = Faults::default();
-        (calm.outage, calm.cut) = (false, None);
+        calm.store_is_back();
         calm.late_swaps.clear();
         calm.late_asks.clear();
         calm.replicas.iter_mut().for_each(|replica| (replica.requests, replica.frozen) = (1, false));

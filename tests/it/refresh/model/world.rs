@@ -160,6 +160,8 @@ pub(super) struct Flying {
     pub(super) elapsed: u8,
     /// Ticks since the lease was written.
     pub(super) unrenewed: u8,
+    /// Whether the store answered when it was asked last.
+    pub(super) reached: Reached,
     pub(super) holder: u8,
     /// What was read or written last.
     pub(super) found: Option<Kept>,
@@ -173,6 +175,16 @@ pub(super) struct Flying {
     pub(super) refused: bool,
     /// The store refuses what came.
     pub(super) unwritable: bool,
+}
+
+/// How the last call to the store went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Reached {
+    Yes,
+    /// The store was away, and is.
+    No,
+    /// It was away, and is back, and was not asked since: a renewal comes as soon as that, a write after a pause.
+    NotSince,
 }
 
 /// What must never happen.
@@ -415,6 +427,7 @@ impl World {
     fn renewal_is_due(&self, flight: &Flying, rules: Rules) -> bool {
         matches!(flight.action, Action::Ask | Action::Verify)
             && flight.unrenewed >= ticks(RENEW)
+            && flight.reached != Reached::No
             && flight.refresher.renew().is_some()
             && rules.hold(Rule::Renewal)
     }
@@ -474,6 +487,7 @@ impl World {
             Step::Crash(r) => self.crash(r, rules),
             Step::StoreFails(r) => {
                 self.faults.store -= u8::from(!self.is_away(r));
+                self.asks_the_store(r);
                 self.fails(r, rules);
             }
             Step::StoreLies(r) => {
@@ -507,6 +521,7 @@ impl World {
             Step::RenewalRefused(r) => {
                 self.refuse_row(r);
                 self.renewal_fails(r, Input::StoreRefused);
+                self.flight(r).unrenewed = 0;
             }
             Step::RequestLost(r) | Step::AnswerLost(r) | Step::RequestLate(r) => self.lose(step, r, rules),
             Step::LateAsk => {
@@ -551,7 +566,7 @@ impl World {
                 self.replicas[usize::from(r)].skew += ticks;
             }
             Step::Failover => self.fail_over(),
-            Step::StoreBack => (self.outage, self.cut) = (false, None),
+            Step::StoreBack => self.store_is_back(),
             Step::Deletion => {
                 self.faults.deletions -= 1;
                 self.families.iter_mut().for_each(|family| family.deleted = true);
@@ -600,6 +615,7 @@ impl World {
             action,
             elapsed: 0,
             unrenewed: 0,
+            reached: Reached::Yes,
             holder,
             found: None,
             got: None,
@@ -634,9 +650,12 @@ impl World {
         self.excused |= 1 << self.flight(r).spent_token();
     }
 
-    /// Whoever cannot reach the store, or stands still, cannot write the successor of the token that it has spent.
+    /// Whoever cannot reach the store, or stands still, cannot write the successor of the token that it has spent. Two outages
+    /// between which others were answered cut off whoever had not asked in between.
     fn excuse(&mut self) {
-        let unable = |r: &u8| self.cut == Some(*r) || self.replica(*r).frozen;
+        let flight = |r: &u8| self.replica(*r).flight.as_ref();
+        let is_cut_again = |r: &u8| self.outage && flight(r).is_some_and(|flight| flight.reached == Reached::NotSince);
+        let unable = |r: &u8| self.cut == Some(*r) || self.replica(*r).frozen || is_cut_again(r);
         let spending = |r: &u8| self.replica(*r).flight.as_ref().is_some_and(Flying::has_spent);
         let excused: Vec<u8> = self.numbers().filter(|r| unable(r) && spending(r)).collect();
         excused.into_iter().for_each(|r| self.excuse_spent(r));
@@ -685,6 +704,7 @@ impl World {
 
     /// What the process finds in the row; a rule that does not hold shows in what it believes to find.
     fn read(&mut self, r: u8, rules: Rules) -> Input<Version, Token> {
+        self.asks_the_store(r);
         let (row, skew) = (self.row, self.replica(r).skew);
         let flight = self.flight(r);
         let Some(mut kept) = row else { return Input::Read(None) };
@@ -762,6 +782,7 @@ impl World {
 
     fn swap(&mut self, r: u8, rules: Rules) -> Input<Version, Token> {
         let (expected, next) = self.swapped(r, rules).expect("a swap");
+        self.asks_the_store(r);
         let swapped = self.put(expected, next, Some(r), rules);
         if swapped.is_some() {
             let flight = self.flight(r);
@@ -920,11 +941,21 @@ impl World {
         swap
     }
 
+    /// It is tried again after a moment, until the store is back.
     fn renewal_fails(&mut self, r: u8, event: Input<Version, Token>) {
-        let flight = self.flight(r);
-        let again = flight.refresher.renewed(&event, None);
+        self.asks_the_store(r);
+        let again = self.flight(r).refresher.renewed(&event, None);
         assert_eq!(again, None);
-        flight.unrenewed = 0;
+    }
+
+    fn asks_the_store(&mut self, r: u8) {
+        self.flight(r).reached = if self.is_away(r) { Reached::No } else { Reached::Yes };
+    }
+
+    pub(super) fn store_is_back(&mut self) {
+        (self.outage, self.cut) = (false, None);
+        let flights = self.replicas.iter_mut().filter_map(|replica| replica.flight.as_mut());
+        flights.filter(|flight| flight.reached == Reached::No).for_each(|flight| flight.reached = Reached::NotSince);
     }
 
     /// The store refuses the row of what came, which nobody has then.
@@ -940,6 +971,7 @@ impl World {
 
     /// The renewal and, where it is lost, the look at why.
     fn renew(&mut self, r: u8, rules: Rules) {
+        self.asks_the_store(r);
         let mut action = self.flight(r).refresher.renew();
         let writes = self.flight(r).must_write(rules);
         while let Some(doing) = action {
