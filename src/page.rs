@@ -87,8 +87,7 @@ pub(crate) fn show_error<R: From<Bytes>>(answer: &mut Response<R>, home: &str) {
 }
 
 const OPERATOR: &str = "This page needs access that the operator of this application has to give it.";
-const CROSS_SITE: &str =
-    "This request came from another site, and nothing was changed. Please start from this application.";
+const CROSS_SITE: &str = "This request came from another site. Nothing was changed. Start from this application.";
 const FAULT: &str = "This application has a fault. Its operator finds the cause in its log.";
 
 /// The refusal of a request that another site may have forged: a page for a navigation, and the reason for a script.

@@ -295,9 +295,7 @@ impl Records {
                 }
             }
         }
-        Err(StoreError::refused(
-            "it does not return what it has written: it does not keep the contract of tower_oidc::store",
-        ))
+        Err(StoreError::refused("it does not return what it has written, against the contract of tower_oidc::store"))
     }
 
     /// Begins anew where the index key cannot be read: what was named by it is never found again. Says whether it did so.

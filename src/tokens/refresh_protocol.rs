@@ -456,8 +456,9 @@ impl<V: Copy + PartialEq, T: Clone + PartialEq> RefreshMachine<V, T> {
         match event {
             Input::Swapped(Some(version)) => (self.version, self.spent) = (Some(*version), has),
             Input::Swapped(None) => return Some(Action::Read),
-            Input::Read(Some(row)) if self.is_spent(row) && is_mine(row) => {
-                self.version = Some(row.version);
+            // Its own write may have been reported as failed.
+            Input::Read(Some(row)) if is_mine(row) => {
+                (self.version, self.spent) = (Some(row.version), Some(row.spent_token.clone()));
                 return self.renew();
             }
             Input::Read(_) => self.lost = true,

@@ -19,7 +19,10 @@ use std::collections::BTreeSet;
 use stateright::{Checker, Model, Property};
 
 use self::calm::Calm;
-use self::refresh_protocol::{Action, EndReason, ReadContext, RefreshState};
+use self::refresh_protocol::{
+    Action, EndReason, Input, LEASE, LeaseView, NextRow, ProviderReply, ReadContext, RefreshMachine, RefreshState,
+    RowView, SpentToken, Usability,
+};
 // Where the protocol finds it in the crate, too: one module above.
 use self::refusal::RefusalRemedy;
 use self::world::{Faults, Rule, Rules, Step, World};
@@ -294,4 +297,33 @@ fn every_order_of_events_keeps_every_promise() {
         unseen.retain(|situation| !seen.contains(situation));
     }
     assert_eq!(unseen, BTreeSet::new(), "no cluster came to this");
+}
+
+/// A write of one's own that was reported as failed is found in the row, and is nobody else's.
+#[test]
+fn a_rotated_token_that_was_written_after_all_is_found() {
+    let row = |version, refresh_token, mine: bool| RowView {
+        version,
+        spent_token: SpentToken { refreshes: 0, refresh_token },
+        lease: mine.then_some(LeaseView { mine, left: LEASE }),
+        usability: Usability::Stale,
+        outlives: false,
+    };
+    for mine in [true, false] {
+        let (mut machine, _) = RefreshMachine::<u8, u8>::start();
+        for event in [
+            Input::Read(Some(row(1, 1, false))),
+            Input::Ready(true),
+            Input::Swapped(Some(2)),
+            Input::Answered(ProviderReply::Tokens),
+        ] {
+            machine.next(event);
+        }
+        assert!(machine.must_write(&2));
+        assert_eq!(machine.renewed(&Input::StoreFailed, None), None);
+        assert_eq!(machine.renewed(&Input::Swapped(None), None), Some(Action::Read));
+        let again = machine.renewed(&Input::Read(Some(row(3, 2, mine))), None);
+        assert_eq!(again, mine.then_some(Action::Swap { expected: 3, to: NextRow::Leased }));
+        assert_eq!((machine.lost, machine.must_write(&2)), (!mine, false));
+    }
 }
