@@ -268,9 +268,8 @@ impl ProviderConfig {
         provider.set_endpoints(environment, prefix);
         environment.set(&mut provider.login, &name("LOGIN"), "true or false");
         environment.set(&mut provider.response_mode, &name("RESPONSE_MODE"), "query or form_post");
-        let methods =
-            "client_secret_basic, client_secret_post, client_secret_jwt, private_key_jwt, assertion_file or none";
-        environment.set(&mut provider.client_auth, &name("CLIENT_AUTH_METHOD"), methods);
+        let all = "client_secret_basic, client_secret_post, client_secret_jwt, private_key_jwt, assertion_file or none";
+        environment.set(&mut provider.client_auth, &name("CLIENT_AUTH_METHOD"), all);
         environment.set(&mut provider.plain_jwt_access_tokens, &name("PLAIN_JWT_ACCESS_TOKENS"), "true or false");
         environment.set(&mut provider.any_audience_with_azp, &name("ANY_AUDIENCE_WITH_AZP"), "true or false");
         environment.set(&mut provider.api_naming, &name("API_NAMING"), "resource, audience or scope");
