@@ -71,6 +71,7 @@ install_packages() {
   ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || packages+=(postgresql)
   have pgbouncer || packages+=(pgbouncer)
   have nginx || packages+=(nginx-light)
+  ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || packages+=(faketime)
   [ ${#packages[@]} -gt 0 ] || return 0
   # The tests start servers of their own: those of the packages stay down, and PostgreSQL makes no cluster.
   if [ -e "$keep_down" ]; then

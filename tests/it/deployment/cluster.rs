@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use http::header::DATE;
+
 use crate::support::http::Client;
 use crate::support::net::Net;
 use crate::support::nginx::Nginx;
@@ -22,6 +24,8 @@ pub(super) struct Cluster {
     front: Front,
     replicas: Vec<(u16, Option<Demo>)>,
     environment: Vec<(&'static str, String)>,
+    /// Of the first replica, besides.
+    of_first: Vec<(&'static str, String)>,
     url: String,
     /// What processes wrote that have ended.
     logs: Vec<String>,
@@ -109,8 +113,8 @@ impl Cluster {
         ];
         environment.extend(own.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let replicas = ports.into_iter().map(|port| (port, None)).collect();
-        let (url, logs) = (app_url(port), Vec::new());
-        let mut cluster = Self { net, op, op_door, front, replicas, environment, url, logs };
+        let (url, logs, of_first) = (app_url(port), Vec::new(), Vec::new());
+        let mut cluster = Self { net, op, op_door, front, replicas, environment, of_first, url, logs };
         for replica in 0..cluster.replicas.len() {
             cluster.run(replica).await;
         }
@@ -119,9 +123,26 @@ impl Cluster {
 
     /// Starts a replica that does not run.
     pub(super) async fn run(&mut self, replica: usize) {
-        let environment: Vec<_> = self.environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let own = self.of_first.iter().filter(|_| replica == 0);
+        let environment = self.environment.iter().chain(own).map(|(name, value)| (*name, value.as_str()));
+        let environment: Vec<_> = environment.collect();
         let port = self.replicas[replica].0;
         self.replicas[replica].1 = Some(Demo::start_at(port, &environment).await);
+    }
+
+    /// Starts the first replica anew with more in its environment.
+    pub(super) async fn restart_first_with(&mut self, environment: Vec<(&'static str, String)>) {
+        self.of_first = environment;
+        self.retire(0).await;
+        self.run(0).await;
+    }
+
+    /// The time of day by the first replica's clock, in seconds.
+    pub(super) async fn time_at_first(&self) -> i64 {
+        let page = Client::new().get(&format!("{}/who", app_url(self.replicas[0].0))).await;
+        let date = page.headers[DATE].to_str().expect("a printable date");
+        let time = date.split(' ').nth(4).expect("a time").split(':');
+        time.fold(0, |sum, part| sum * 60 + part.parse::<i64>().expect("a number"))
     }
 
     /// SIGKILL.

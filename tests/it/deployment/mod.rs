@@ -25,6 +25,7 @@
 //!
 //! `TOWER_OIDC_SEED`, which is printed, repeats what was left to chance.
 
+mod clocks;
 mod cluster;
 mod crowd;
 mod dice;
