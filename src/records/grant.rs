@@ -180,7 +180,8 @@ const EARLY_FRACTION: u32 = 10;
 const EARLY_LIMIT: Duration = Duration::from_secs(60);
 /// On the way to an API a token that ends this soon has ended. At most a quarter of a short life.
 const TRAVEL: Duration = Duration::from_secs(5);
-/// Where an API has refused a token and the one that came for it, there is no third before that is so old.
+/// Where an API has refused a token and the one that came for it, there is no third before that is so old. One that has no
+/// more than that left may have ended by the clock of the API, or of the process that got it.
 const REJECTED_AGAIN: Duration = Duration::from_secs(60);
 
 impl TokenSet {
@@ -198,7 +199,7 @@ impl TokenSet {
     /// Whether an API that refuses it would refuse the next one, too: it refused the one before it a moment ago.
     pub(crate) fn is_rejected_for_good(&self, now: Timestamp) -> bool {
         let young = self.issued_at <= now && now.duration_since(self.issued_at) < REJECTED_AGAIN;
-        self.after_rejection && young && self.freshness(now, 0) != Freshness::Expired
+        self.after_rejection && young && self.lives(now.saturating_add(REJECTED_AGAIN))
     }
 
     /// Whether it serves still, to its last moment.
@@ -669,9 +670,10 @@ mod tests {
             (Some("at0"), 3600, 0, true),
             (Some("at0"), 3600, 59, true),
             (Some("at0"), 3600, 60, false),
-            (Some("at0"), 10, 3, true),
-            // It has ended on the way to the API.
-            (Some("at0"), 10, 8, false),
+            (Some("at0"), 90, 29, true),
+            // It has ended on the way to the API, or by another clock.
+            (Some("at0"), 90, 30, false),
+            (Some("at0"), 10, 0, false),
             (Some("another"), 3600, 0, false),
             (None, 3600, 0, false),
         ] {
