@@ -142,7 +142,7 @@ impl GrantRef {
         self.cookie.as_ref()?.session()
     }
 
-    /// What counts: the row, or the newer of that and what the browser has shown.
+    /// The grant that counts: the row's, or the newer of that and the one that the browser has shown.
     pub(super) fn counting(
         &self, shown: Option<Arc<Grant>>, loaded: Loaded<Grant>, asked: ObservedAt,
     ) -> Result<Option<StoredGrant>, StoreError> {

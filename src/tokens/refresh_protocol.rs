@@ -450,8 +450,8 @@ impl<V: Copy + PartialEq, T: Clone + PartialEq> RefreshMachine<V, T> {
         !self.lost && self.spent.as_ref().is_some_and(|spent| spent.refresh_token != *rotated)
     }
 
-    /// What came of a renewal; `None`: nothing to do until the next time. `has` is what the row has once it is written: where
-    /// the renewal wrote a rotated refresh token, that one.
+    /// Takes the result of a renewal; `None`: nothing to do until the next time. `has` is what the row has once it is written:
+    /// where the renewal wrote a rotated refresh token, that one.
     pub(crate) fn renewed(&mut self, event: &Input<V, T>, has: Option<SpentToken<T>>) -> Option<Action<V>> {
         match event {
             Input::Swapped(Some(version)) => (self.version, self.spent) = (Some(*version), has),
