@@ -126,8 +126,7 @@ impl CheckedConnections {
 
 impl CheckedConnection {
     fn new(id: ProviderId, connection: &Connection, provider: &ProviderConfig, problems: &mut Vec<String>) -> Self {
-        let of_resources =
-            |scopes: fn(&Resource) -> &Vec<String>| distinct(connection.resources.iter().flat_map(scopes));
+        let of_resources = |of: fn(&Resource) -> &Vec<String>| distinct(connection.resources.iter().flat_map(of));
         let api_scopes = of_resources(|resource| &resource.scopes);
         let optional_scopes = of_resources(|resource| &resource.optional_scopes);
         let openid = provider.oauth2.is_none().then(|| "openid".to_owned());

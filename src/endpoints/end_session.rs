@@ -19,14 +19,16 @@ pub(crate) async fn end_session(
 ) -> Result<Option<Secret>, StoreError> {
     let latest_end = runtime.now().saturating_add(runtime.settings.absolute_lifetime);
     let ends_at = session.map_or(latest_end, |session| session.ends_at);
-    if let Some((row, found)) = runtime.sessions.take(id, ends_at).await? {
+    if let Some(kept) = runtime.sessions.take(id, ends_at).await? {
+        // A login may have replaced it a moment ago, which goes on with its grants.
+        let Some((row, found)) = kept else { return Ok(None) };
         end_grants(runtime, row, &found.value).await?;
         return Ok(Some(found.value.id_token));
     }
     let Some(session) = session else { return Ok(None) };
     let principal = Principal::Session(Arc::clone(session));
     let connections = runtime.connections_of(&principal).map(CheckedConnections::all).unwrap_or_default();
-    for connection in connections.iter().filter(|connection| connection.grant_lifetime == GrantLifetime::Session) {
+    for connection in connections {
         end_grant(&runtime.place_of(&principal, connection, jar).await?).await;
     }
     let newest = session.provider_sessions().and_then(ProviderSessions::take_id_token);

@@ -91,12 +91,14 @@ impl Sessions {
         Ok(if let Loaded::Found(found) = loaded { Some(found.value.identity) } else { None })
     }
 
-    /// Ends a session as [`Sessions::end`] does, and returns its row and record where the store kept it.
-    pub(crate) async fn take(&self, id: SessionId, ends_at: Timestamp) -> Result<Option<KeptSession>, StoreError> {
+    /// Ends a session as [`Sessions::end`] does, and returns its row and record, if they were there still; `None` where browsers
+    /// keep it.
+    pub(crate) async fn take(&self, id: SessionId, end: Timestamp) -> Result<Option<Option<KeptSession>>, StoreError> {
         let row = id.row(&self.records.keys);
         let kept = if self.carried.is_none() { Some(self.records.load_expired_too(&row).await?) } else { None };
-        self.end(id, ends_at).await?;
-        Ok(if let Some(Loaded::Found(found)) = kept { Some((row.key, found)) } else { None })
+        self.end(id, end).await?;
+        let found = |loaded| if let Loaded::Found(found) = loaded { Some((row.key, found)) } else { None };
+        Ok(kept.map(found))
     }
 
     /// When a session ends that began here within the last minute, and nobody has shown here; if it has not ended.

@@ -107,8 +107,7 @@ impl<'a> RefreshTask<'a> {
     /// The row as the refresh protocol sees it.
     pub(super) fn row(&self, found: &StoredGrant) -> RowView<RowVersion, Option<Secret>> {
         let (grant, now, spread) = (&found.grant, self.place.runtime.now(), self.place.spread());
-        let held =
-            |lease: &Lease| LeaseView { mine: lease.holder == self.holder, left: lease.until.duration_since(now) };
+        let held = |one: &Lease| LeaseView { mine: one.holder == self.holder, left: one.until.duration_since(now) };
         RowView {
             version: found.version,
             spent_token: SpentToken { refreshes: grant.refreshes(), refresh_token: grant.refresh_token.clone() },

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Request;
 use serde_json::Value;
 use tower_oidc::store::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
 use tower_oidc::{Config, EventCode, Timestamp};
@@ -239,4 +241,28 @@ impl Store for Dropped {
     fn subscribe<'a>(&'a self, heard: &'a (dyn Fn(Change) + Send + Sync)) -> BoxFuture<'a, Result<(), StoreError>> {
         self.rows.subscribe(heard)
     }
+}
+
+/// A logout in an old tab, at a process that has not heard that a login has replaced its session, takes nothing of the new
+/// one, which has the grant of the one before it.
+#[tokio::test]
+async fn a_logout_of_a_session_that_was_replaced_leaves_the_new_one_its_grant() {
+    let world = World::new();
+    let deaf = WatchedStore::new(world.app.store.clone());
+    deaf.trouble(Verb::Listen, Trouble::Hang);
+    let two = world.process(TWO, deaf, |config| config);
+    let (alice, old) = (world.signed_in("alice").await, world.browser());
+    old.replace_jar(alice.clone_jar());
+    assert_eq!(world.who_at(TWO, &alice).await, "a1", "it knows the old one");
+    world.sign_in(&alice, "alice").await;
+    let serve = |app: &App| world.net.serve_service(APP, app.layer.layer(routes()));
+    serve(&two);
+    let request = Request::post(format!("{APP}/auth/logout?return_to=/")).header("origin", APP).body(Bytes::new());
+    assert_eq!(old.raw_with_cookies(request.unwrap()).await.status(), 303);
+    assert_eq!(two.events.count(EventCode::LoggedOut), 1, "it believed in the old one");
+    settle(&world).await;
+    serve(&world.app);
+    let page = alice.navigate(&format!("{APP}/tok")).await;
+    assert_eq!(world.op.owner_of(&page.text()).as_deref(), Some("alice"), "{}", page.status);
+    assert_eq!(world.op.revocations().len(), 0);
 }
