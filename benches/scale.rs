@@ -6,8 +6,10 @@
 //!
 //! Sessions are started as a login starts them. Then, in rounds: a request of a session that the process knows; a request of
 //! a session that is new to the process, which reads the store once; a whole login at the development provider in process,
-//! which writes the session and its grant. Requests run one after the other, logins and those of replicas 16 at once. Replicas
-//! are layers of their own over one store, in this process: what they share beside the store is the processor.
+//! which writes the session and its grant; a request whose access token has expired, so that its grant is leased, refreshed
+//! and written. Each login is another user's. Requests run one after the other; logins, refreshes and what replicas do run 16
+//! at once. Replicas are layers of their own over one store, in this process: what they share beside the store is the
+//! processor.
 
 #![expect(unreachable_pub, reason = "a program of several files")]
 
@@ -17,8 +19,8 @@ mod subjects;
 
 use std::alloc::System;
 use std::env;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -32,7 +34,9 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tower::ServiceExt;
 use tower_oidc::dev_provider::{DevProvider, ScriptedLogin};
 use tower_oidc::store::Store;
-use tower_oidc::{ApiBody, Config, CurrentUser, Oidc, OidcLayer, ProviderConfig, testing};
+use tower_oidc::{
+    ApiBody, Clock, Config, CurrentUser, Error, Oidc, OidcLayer, ProviderConfig, Resource, UserTokens, testing,
+};
 
 use subjects::Subject;
 
@@ -41,10 +45,13 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const APP: &str = "http://localhost:3000";
 const PROVIDER: &str = "http://localhost:4000";
+const API: &str = "https://api.test/calendar/";
 /// Requests and logins of one measurement.
-const KNOWN: usize = 2_000;
-const NEW: usize = 500;
-const LOGINS: usize = 100;
+const KNOWN: usize = 20_000;
+const NEW: usize = 2_000;
+const LOGINS: usize = 500;
+/// The life of an access token.
+const LIFE: Duration = Duration::from_secs(120);
 const AT_ONCE: usize = 16;
 const REPLICAS: [usize; 4] = [1, 2, 4, 8];
 
@@ -56,15 +63,20 @@ fn main() {
     let all = !["memory", "SQLite", "PostgreSQL", "Redis"].into_iter().any(named);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("a tokio runtime").block_on(async {
-        println!("| store | sessions | known, µs | new to the process, µs | started a second | logins a second | bytes each |");
-        println!("|---|---|---|---|---|---|---|");
+        println!(
+            "| store | sessions | known, µs | new to the process, µs | started a second | logins a second | \
+             refreshes a second | bytes each |\n|---|---|---|---|---|---|---|---|"
+        );
         for start in subjects::ALL {
             let Some(subject) = start(ALLOCATOR).await else { continue };
             if all || named(subject.name) {
                 sessions(&subject, most).await;
             }
         }
-        println!("\n| store | replicas | new to the process, a second | logins a second |\n|---|---|---|---|");
+        println!(
+            "\n| store | replicas | new to the process, a second | logins a second | refreshes a second |\n\
+             |---|---|---|---|---|"
+        );
         for start in subjects::ALL {
             let Some(subject) = start(ALLOCATOR).await else { continue };
             if all || named(subject.name) {
@@ -74,28 +86,62 @@ fn main() {
     });
 }
 
+/// The provider, for all processes.
+struct World {
+    provider: DevProvider,
+    /// Who signs in is said to the provider first: one login at a time passes there.
+    turn: Mutex<usize>,
+    /// Seconds by which the clock was moved.
+    ahead: Arc<AtomicU64>,
+    clock: Clock,
+}
+
+impl World {
+    fn new() -> Arc<Self> {
+        let callback = format!("{APP}/auth/callback");
+        let ahead = Arc::new(AtomicU64::new(0));
+        let (system, moved) = (Clock::system(), Arc::clone(&ahead));
+        let now = move || system.now().saturating_add(Duration::from_secs(moved.load(Ordering::Relaxed)));
+        let clock = Clock::from_fn(now);
+        let provider = DevProvider::new(PROVIDER).expect("a loopback issuer").clock(clock.clone());
+        let provider = provider.client("app", Some("secret"), &[&callback], &[APP]).access_token_lifetime(LIFE);
+        Arc::new(Self { provider, turn: Mutex::new(0), ahead, clock })
+    }
+
+    /// The provider's answer to the next user.
+    fn authorize(&self, at: &str) -> http::Response<Bytes> {
+        let mut number = self.turn.lock().expect("no panic");
+        *number += 1;
+        let email = format!("login{number}@example.com");
+        self.provider.script(Some(ScriptedLogin::SignIn { email, admin: false }));
+        let request = Request::get(at).header(HOST, "localhost:4000");
+        self.provider.handle(request.body(Bytes::new()).expect("a valid request"))
+    }
+}
+
 /// One process of the application.
 #[derive(Clone)]
 struct Replica {
     layer: OidcLayer,
     app: Oidc<Router>,
-    provider: DevProvider,
+    world: Arc<World>,
 }
 
 impl Replica {
-    fn new(store: Arc<dyn Store>, provider: &DevProvider) -> Self {
-        let asked = provider.clone();
+    fn new(store: Arc<dyn Store>, world: &Arc<World>) -> Self {
+        let asked = world.provider.clone();
         let outbound = tower::service_fn(move |request: Request<Bytes>| {
             let response = asked.handle(request).map(ApiBody::from);
             async move { Ok::<_, std::convert::Infallible>(response) }
         });
-        let mut config = Config::new(APP, ProviderConfig::new(PROVIDER, "app").client_secret("secret"));
+        let provider = ProviderConfig::new(PROVIDER, "app").client_secret("secret");
+        let mut config = Config::new(APP, provider).resource(Resource::new("calendar", API)).clock(world.clock.clone());
         config.session_secrets = vec!["a sealing secret of the benchmark".into()];
         // What is known stays known for as long as is measured.
         config.max_staleness = Duration::from_secs(24 * 60 * 60);
         let layer = OidcLayer::per_user(config.http_client(outbound), store).expect("a valid configuration");
-        let app = layer.layer(Router::new().route("/", get(page)).with_state(()));
-        Self { layer, app, provider: provider.clone() }
+        let app = layer.layer(Router::new().route("/", get(page)).route("/token", get(token)).with_state(()));
+        Self { layer, app, world: Arc::clone(world) }
     }
 
     async fn start_session(&self, number: usize) -> String {
@@ -114,14 +160,18 @@ impl Replica {
         assert_eq!(self.get("/", cookie).await.status(), StatusCode::OK, "a session");
     }
 
-    async fn log_in(&self) {
+    async fn has_token(&self, cookie: &str) {
+        assert_eq!(self.get("/token", cookie).await.status(), StatusCode::OK, "a token");
+    }
+
+    /// The value of a `Cookie` header.
+    async fn log_in(&self) -> String {
         let started = self.get("/auth/login", "").await;
-        let authorization = Request::get(location(&started)).header(HOST, "localhost:4000");
-        let back = self.provider.handle(authorization.body(Bytes::new()).expect("a valid request"));
-        let back = location(&back);
+        let back = location(&self.world.authorize(&location(&started)));
         let path = back.strip_prefix(APP).expect("the way back to the application");
         let finished = self.get(path, &cookies(started.headers())).await;
         assert_eq!(finished.status(), StatusCode::SEE_OTHER, "somebody signs in");
+        cookies(finished.headers())
     }
 }
 
@@ -129,17 +179,13 @@ async fn page(user: CurrentUser) -> String {
     user.subject().to_owned()
 }
 
-fn provider() -> DevProvider {
-    let callback = format!("{APP}/auth/callback");
-    let provider = DevProvider::new(PROVIDER).expect("a loopback issuer");
-    let provider = provider.client("app", Some("secret"), &[&callback], &[APP]);
-    provider.script(Some(ScriptedLogin::SignIn { email: "ada@example.com".into(), admin: false }));
-    provider
+async fn token(tokens: UserTokens) -> Result<String, Error> {
+    Ok(tokens.access_token(API).await?.expose_secret().to_owned())
 }
 
 async fn sessions(subject: &Subject, most: usize) {
-    let provider = provider();
-    let replica = Replica::new(Arc::clone(&subject.store), &provider);
+    let world = World::new();
+    let replica = Replica::new(Arc::clone(&subject.store), &world);
     let empty = subject.client.bytes().await;
     let (mut cookies, mut count, mut size) = (Vec::new(), 0, 100);
     while size <= most {
@@ -165,11 +211,14 @@ async fn sessions(subject: &Subject, most: usize) {
             replica.is_known(cookie).await;
         }
         let known = one_by_one(&replica, cookies[recent..].iter().cycle().take(KNOWN)).await;
-        let other = Replica::new(Arc::clone(&subject.store), &provider);
+        let other = Replica::new(Arc::clone(&subject.store), &world);
         let step = cookies.len().div_ceil(NEW);
         let new = one_by_one(&other, cookies.iter().step_by(step).take(NEW)).await;
-        let logins = logins(std::slice::from_ref(&replica)).await;
-        println!("| {} | {size} | {known:.1} | {new:.1} | {started:.0} | {logins:.0} | {bytes:.0} |", subject.name);
+        let (logins, refreshes) = logins(std::slice::from_ref(&replica)).await;
+        let name = subject.name;
+        println!(
+            "| {name} | {size} | {known:.1} | {new:.1} | {started:.0} | {logins:.0} | {refreshes:.0} | {bytes:.0} |"
+        );
         size *= 10;
     }
 }
@@ -184,9 +233,24 @@ async fn one_by_one(replica: &Replica, cookies: impl Iterator<Item = &String>) -
     began.elapsed().as_secs_f64() * 1e6 / f64::from(count)
 }
 
-/// Logins a second, by turns at each replica.
-async fn logins(replicas: &[Replica]) -> f64 {
-    each(replicas, LOGINS, |replica, _| async move { replica.log_in().await }).await
+/// Logins and refreshes a second, by turns at each replica.
+async fn logins(replicas: &[Replica]) -> (f64, f64) {
+    let cookies: Arc<Mutex<Vec<String>>> = Arc::default();
+    let kept = Arc::clone(&cookies);
+    let logins = each(replicas, LOGINS, move |replica, _| {
+        let kept = Arc::clone(&kept);
+        async move {
+            let cookie = replica.log_in().await;
+            kept.lock().expect("no panic").push(cookie);
+        }
+    });
+    let logins = logins.await;
+    replicas[0].world.ahead.fetch_add(LIFE.as_secs() + 1, Ordering::Relaxed);
+    let refreshes = each(replicas, LOGINS, move |replica, number| {
+        let cookie = cookies.lock().expect("no panic")[number].clone();
+        async move { replica.has_token(&cookie).await }
+    });
+    (logins, refreshes.await)
 }
 
 async fn each<F: Future<Output = ()> + Send + 'static>(
@@ -208,20 +272,21 @@ async fn each<F: Future<Output = ()> + Send + 'static>(
 }
 
 async fn replicas(subject: &Subject) {
-    let provider = provider();
+    let world = World::new();
     for count in REPLICAS {
-        let first = Replica::new(Arc::clone(&subject.store), &provider);
+        let first = Replica::new(Arc::clone(&subject.store), &world);
         let mut cookies = Vec::new();
         for number in 0..NEW {
             cookies.push(first.start_session(number).await);
         }
-        let replicas: Vec<_> = (0..count).map(|_| Replica::new(Arc::clone(&subject.store), &provider)).collect();
+        let replicas: Vec<_> = (0..count).map(|_| Replica::new(Arc::clone(&subject.store), &world)).collect();
         let cookies: Arc<[String]> = cookies.into();
         let new = each(&replicas, NEW, |replica, number| {
             let cookies = Arc::clone(&cookies);
             async move { replica.is_known(&cookies[number]).await }
         });
-        println!("| {} | {count} | {:.0} | {:.0} |", subject.name, new.await, logins(&replicas).await);
+        let (new, (logins, refreshes)) = (new.await, logins(&replicas).await);
+        println!("| {} | {count} | {new:.0} | {logins:.0} | {refreshes:.0} |", subject.name);
     }
 }
 
