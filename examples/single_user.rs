@@ -2,7 +2,7 @@
 //!
 //! `OIDC_ISSUER=development cargo run --example single_user` starts with the development provider; put a real API in
 //! place of `WEATHER`. With `OIDC_ISSUER`, `OIDC_CLIENT_ID` and `OIDC_CLIENT_SECRET` it is a client of that provider.
-//! `ACCOUNT` says where the account's access comes from (`operator` needs a durable store).
+//! (`OidcLayer::from_config` with `MODE=single-user` reads the source of the account's grant from the environment, too.)
 
 use axum::{Router, routing::get};
 use tower_oidc::store::MemoryStore;
@@ -18,7 +18,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::from_env()?
         .bind(listener.local_addr()?)
         .resource(Resource::new("weather", WEATHER).scope("weather.read"));
-    let auth = OidcLayer::single_user(config, SharedAccount::from_env()?, MemoryStore::new())?;
+    let auth = OidcLayer::single_user(config, SharedAccount::client_credentials(), MemoryStore::new())?;
     for account in auth.account_status().await {
         println!("the account: {:?} {}", account.state, account.why.unwrap_or_default());
     }

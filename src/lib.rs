@@ -198,7 +198,7 @@ pub use extract::user_tokens::UserTokens;
 mod config;
 pub use config::Config;
 pub use config::api::Api;
-pub use config::hooks::{LoginDecision, ProviderChoice, Unauthenticated, VerifiedLogin};
+pub use config::hooks::{HookResponse, LoginDecision, ProviderChoice, Unauthenticated, VerifiedLogin};
 pub use config::mode::Mode;
 pub use config::shared_account::SharedAccount;
 

@@ -16,28 +16,7 @@ use crate::error::ConfigError;
 use crate::secret::Secret;
 
 impl SharedAccount {
-    /// Reads `ACCOUNT` (`client-credentials`, the default, `refresh-token` or `operator`) and `ACCOUNT_REFRESH_TOKEN`,
-    /// or the file that `ACCOUNT_REFRESH_TOKEN_FILE` names. A refresh token together with another `ACCOUNT` is an
-    /// error.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`] with every variable that cannot be read.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_env_with(variable)
-    }
-
-    /// Like [`SharedAccount::from_env`], with variables from a function.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`] with every variable that cannot be read.
-    pub fn from_env_with(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut environment = Environment::new(&variable);
-        let account = Self::read(&mut environment);
-        environment.checked(account)
-    }
-
+    /// Reads `ACCOUNT` and `ACCOUNT_REFRESH_TOKEN`, or the file that `ACCOUNT_REFRESH_TOKEN_FILE` names.
     fn read(environment: &mut Environment<'_>) -> Self {
         let token = environment.secret("ACCOUNT_REFRESH_TOKEN");
         let account = match (environment.value("ACCOUNT").as_deref(), token) {
@@ -97,7 +76,9 @@ impl Config {
     /// | `PUBLIC_URL` | the URL that browsers use | `http://localhost:PORT`, with the port of `BIND` or 3000 |
     /// | `BIND` | the address on which the application listens ([`Config::bind`]) | none |
     /// | `DEVELOPMENT_HOSTS` | host names besides loopback that are answered, separated by commas ([`Config::development_hosts`]) | none |
-    /// | `MODE` | `per-user`, `stateless` or `single-user` (with the variables of [`SharedAccount::from_env`]) | `per-user` |
+    /// | `MODE` | `per-user`, `stateless` or `single-user` | `per-user` |
+    /// | `ACCOUNT` | in single-user mode the source of the account's grant: `client-credentials`, `refresh-token` or `operator` ([`SharedAccount`]) | `client-credentials` |
+    /// | `ACCOUNT_REFRESH_TOKEN` | with `refresh-token`: the refresh token, or `ACCOUNT_REFRESH_TOKEN_FILE` with a file that holds it | none |
     /// | `SESSION_SECRET` | one or several session secrets, separated by commas | generated at start |
     /// | `SESSION_COOKIE_NAME` | with what the names of cookies begin | `tower-oidc` |
     /// | `FRONTCHANNEL_LOGOUT` | `true`: the front-channel logout endpoint answers | `false` |

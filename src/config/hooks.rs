@@ -27,6 +27,20 @@ pub(crate) struct Hooks {
     pub(crate) events: Events,
 }
 
+/// A response that a hook returns: with feature `axum` every [`IntoResponse`](axum_core::response::IntoResponse), and always
+/// a `Response<Bytes>`. The layer sends it as bytes: a body that is not there at once, or has more than 1 MiB, is answered
+/// with 500, and logged. `Kind` tells the two apart and is inferred.
+pub trait HookResponse<Kind> {
+    /// The response with its whole body.
+    fn into_bytes(self) -> Response<Bytes>;
+}
+
+impl HookResponse<Bytes> for Response<Bytes> {
+    fn into_bytes(self) -> Self {
+        self
+    }
+}
+
 /// A provider on the provider selection page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

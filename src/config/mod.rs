@@ -9,6 +9,8 @@ pub(crate) mod development;
 pub(crate) mod environment;
 mod from_env;
 pub(crate) mod hooks;
+#[cfg(feature = "axum")]
+mod into_response;
 pub(crate) mod login_api;
 pub(crate) mod mode;
 mod presets;
@@ -23,7 +25,7 @@ pub(crate) use self::connection::{GrantLifetime, Resource};
 pub(crate) use self::connections::{CheckedConnection, CheckedConnections, PERSONAL};
 pub(crate) use self::destination::Destination;
 pub(crate) use self::development::CLIENT;
-pub(crate) use self::hooks::{Hooks, LoginDecision, ProviderChoice, Unauthenticated, VerifiedLogin};
+pub(crate) use self::hooks::{HookResponse, Hooks, LoginDecision, ProviderChoice, Unauthenticated, VerifiedLogin};
 pub(crate) use self::login_api::LoginApi;
 pub(crate) use self::mode::Mode;
 pub(crate) use self::resources::{ResourceRoute, Resources};
@@ -35,7 +37,6 @@ pub(crate) use crate::provider::connection;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -261,29 +262,33 @@ impl Config {
         /// })
         /// # }
         /// ```
-        hook on_event to hooks.events.hook: (Fn(&Event));
-        /// Sets the response to a request that needs a signed-in user and has none. The default is
-        /// [`Unauthenticated::answer`].
+        with on_event to hooks.events.hook: ([] hook: impl Fn(&Event) + Send + Sync + 'static => hook);
+        /// Sets the response to a request that needs a signed-in user and has none: any response of axum's, or a
+        /// `Response<Bytes>` ([`HookResponse`]). The default is [`Unauthenticated::answer`].
         ///
         /// ```
-        /// use bytes::Bytes;
-        /// use http::{Response, StatusCode};
+        /// # #[cfg(feature = "axum")] {
+        /// use axum::Json;
+        /// use axum::response::{IntoResponse, Redirect};
+        /// use http::StatusCode;
+        /// use serde_json::json;
         /// use tower_oidc::Config;
         ///
         /// # fn configured(config: Config) -> Config {
-        /// config.on_unauthenticated(|request| {
-        ///     if request.navigation {
-        ///         return request.answer();
-        ///     }
+        /// config.on_unauthenticated(|request| match request.navigation {
+        ///     true => Redirect::to(&request.login_url).into_response(),
         ///     // Scripts get what the application's own ones expect.
-        ///     let mut answer = Response::new(Bytes::from(format!("{{\"login\": {:?}}}", request.login_url)));
-        ///     *answer.status_mut() = StatusCode::UNAUTHORIZED;
-        ///     answer
+        ///     false => (StatusCode::UNAUTHORIZED, Json(json!({ "login": request.login_url }))).into_response(),
         /// })
         /// # }
+        /// # }
         /// ```
-        hook on_unauthenticated to hooks.unauthenticated: (Fn(&Unauthenticated) -> Response<Bytes>);
-        /// Sets the page on which a user chooses one of several providers. The default is [`ProviderChoice::page`].
+        with on_unauthenticated to hooks.unauthenticated: (
+            [R: HookResponse<Kind>, Kind]
+            hook: impl Fn(&Unauthenticated) -> R + Send + Sync + 'static => move |request| hook(request).into_bytes()
+        );
+        /// Sets the page on which a user chooses one of several providers: any response of axum's, or a `Response<Bytes>`
+        /// ([`HookResponse`]). The default is [`ProviderChoice::page`].
         ///
         /// ```
         /// use bytes::Bytes;
@@ -302,7 +307,59 @@ impl Config {
         /// })
         /// # }
         /// ```
-        hook on_choose_provider to hooks.choose: (Fn(&[ProviderChoice]) -> Response<Bytes>);
+        with on_choose_provider to hooks.choose: (
+            [R: HookResponse<Kind>, Kind]
+            hook: impl Fn(&[ProviderChoice]) -> R + Send + Sync + 'static => move |choices| hook(choices).into_bytes()
+        );
+        /// Sets a hook that runs before a user is signed in: it can deny the login, add claims, limit the lifetime of the
+        /// session, and call APIs as the user ([`VerifiedLogin::call`]).
+        ///
+        /// It runs after the tokens were verified and before anything is stored. If it panics, or the whole callback takes
+        /// longer than 20 seconds, the login fails.
+        ///
+        /// ```
+        /// use serde_json::json;
+        /// use tower_oidc::{Config, LoginDecision};
+        ///
+        /// # fn configured(config: Config) -> Config {
+        /// config.on_login(|login| async move {
+        ///     match login.claims.get("email").and_then(|email| email.as_str()) {
+        ///         Some(email) if email.ends_with("@example.com") => {
+        ///             let claims = json!({ "staff": true });
+        ///             LoginDecision::AllowWith(claims.as_object().cloned().unwrap_or_default())
+        ///         }
+        ///         _ => LoginDecision::Deny("This application is for employees.".to_owned()),
+        ///     }
+        /// })
+        /// # }
+        /// ```
+        with on_login to hooks.login: (
+            [Fut: Future<Output = LoginDecision> + Send + 'static]
+            hook: impl Fn(VerifiedLogin) -> Fut + Send + Sync + 'static => move |login| Box::pin(hook(login))
+        );
+        /// Sets a hook that runs before a user's access token is accepted, with the token's claims: the decision that
+        /// [`Config::on_login`] makes for logins, which then must be made for tokens too. It counts for the token for up to
+        /// five minutes.
+        with on_bearer to hooks.bearer: (
+            [Fut: Future<Output = LoginDecision> + Send + 'static]
+            hook: impl Fn(VerifiedLogin) -> Fut + Send + Sync + 'static => move |login| Box::pin(hook(login))
+        );
+        /// Runs the work that goes on when its request has ended, such as the refresh of a grant, on this runtime, in place
+        /// of that of the request. It must live as long as the layer.
+        ///
+        /// An application whose workers each have a runtime with one thread needs it: a worker that stands still would hold a
+        /// refresh for which requests at the other workers wait.
+        ///
+        /// ```no_run
+        /// # fn configured(config: tower_oidc::Config) -> std::io::Result<tower_oidc::Config> {
+        /// let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        /// let config = config.runtime(runtime.handle().clone());
+        /// // The runtime ends when it is dropped.
+        /// std::mem::forget(runtime);
+        /// # Ok(config)
+        /// # }
+        /// ```
+        number runtime: Handle;
     }
 
     pub(crate) fn providers(&self) -> impl Iterator<Item = &ProviderConfig> {
@@ -314,51 +371,6 @@ impl Config {
         self.providers().flat_map(|provider| &provider.connections)
     }
 
-    /// Sets a hook that runs before a user is signed in: it can deny the login, add claims, limit the lifetime of the session,
-    /// and call APIs as the user ([`VerifiedLogin::call`]).
-    ///
-    /// It runs after the tokens were verified and before anything is stored. If it panics, or the whole callback takes
-    /// longer than 20 seconds, the login fails.
-    ///
-    /// ```
-    /// use serde_json::json;
-    /// use tower_oidc::{Config, LoginDecision};
-    ///
-    /// # fn configured(config: Config) -> Config {
-    /// config.on_login(|login| async move {
-    ///     match login.claims.get("email").and_then(|email| email.as_str()) {
-    ///         Some(email) if email.ends_with("@example.com") => {
-    ///             let claims = json!({ "staff": true });
-    ///             LoginDecision::AllowWith(claims.as_object().cloned().unwrap_or_default())
-    ///         }
-    ///         _ => LoginDecision::Deny("This application is for employees.".to_owned()),
-    ///     }
-    /// })
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn on_login<F, Fut>(mut self, hook: F) -> Self
-    where
-        F: Fn(VerifiedLogin) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = LoginDecision> + Send + 'static,
-    {
-        self.hooks.login = Some(Arc::new(move |login| Box::pin(hook(login))));
-        self
-    }
-
-    /// Sets a hook that runs before a user's access token is accepted, with the token's claims: the decision that
-    /// [`Config::on_login`] makes for logins, which then must be made for tokens too. It counts for the token for up to five
-    /// minutes.
-    #[must_use]
-    pub fn on_bearer<F, Fut>(mut self, hook: F) -> Self
-    where
-        F: Fn(VerifiedLogin) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = LoginDecision> + Send + 'static,
-    {
-        self.hooks.bearer = Some(Arc::new(move |login| Box::pin(hook(login))));
-        self
-    }
-
     /// Sets the proxy for https requests to providers and APIs, such as `http://proxy.example.org:3128`, in place of
     /// `HTTPS_PROXY`; `None` is no proxy. A tunnel leads through it (`CONNECT`), so that it reads nothing. Hosts of
     /// `NO_PROXY` (names with their subdomains, addresses, networks), loopback and plain http are reached without it.
@@ -367,27 +379,6 @@ impl Config {
     #[must_use]
     pub fn proxy(mut self, url: Option<&str>) -> Self {
         self.network.https_proxy = url.map(Secret::from);
-        self
-    }
-
-    /// Runs the work that goes on when its request has ended, such as the refresh of a grant, on this runtime, in place of that
-    /// of the request. It must live as long as the layer.
-    ///
-    /// An application whose workers each have a runtime with one thread needs it: a worker that stands still would hold a refresh
-    /// for which requests at the other workers wait.
-    ///
-    /// ```no_run
-    /// # fn configured(config: tower_oidc::Config) -> std::io::Result<tower_oidc::Config> {
-    /// let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    /// let config = config.runtime(runtime.handle().clone());
-    /// // The runtime ends when it is dropped.
-    /// std::mem::forget(runtime);
-    /// # Ok(config)
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn runtime(mut self, runtime: Handle) -> Self {
-        self.runtime = Some(runtime);
         self
     }
 

@@ -37,7 +37,7 @@ use crate::secret::Secret;
 #[serde(deny_unknown_fields)]
 pub struct SharedAccount {
     #[serde(default = "default_name", deserialize_with = "name")]
-    pub(crate) name: Arc<str>,
+    pub(crate) name: Name,
     pub(crate) source: AccountSource,
     #[serde(default)]
     pub(crate) allow_volatile_store: bool,
@@ -51,11 +51,13 @@ pub(crate) enum AccountSource {
     Admin,
 }
 
-fn default_name() -> Arc<str> {
+type Name = Arc<str>;
+
+fn default_name() -> Name {
     "default".into()
 }
 
-fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Name, D::Error> {
     String::deserialize(deserializer).map(Into::into)
 }
 
@@ -87,14 +89,9 @@ impl SharedAccount {
         Self { name: default_name(), source, allow_volatile_store: false }
     }
 
-    /// Sets another name than `default`. Applications with different public URLs share no account, whatever its name.
-    #[must_use]
-    pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into().into();
-        self
-    }
-
     setters! {
+        /// Sets another name than `default`. Applications with different public URLs share no account, whatever its name.
+        into with_name to name: Name;
         /// Allows a store that does not outlive the process: an operator connects the account again after each start.
         set allow_volatile_store: true;
     }
@@ -116,12 +113,18 @@ impl SharedAccount {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Mode;
 
     fn from(variables: &[(&str, &str)]) -> Result<SharedAccount, String> {
-        SharedAccount::from_env_with(|name| {
-            variables.iter().find(|(given, _)| *given == name).map(|(_, value)| (*value).to_owned())
-        })
-        .map_err(|error| error.to_string())
+        let needed = [("OIDC_ISSUER", "https://op.example"), ("MODE", "single-user")];
+        let config = Config::from_env_with(|name| {
+            let mut all = variables.iter().chain(&needed);
+            all.find(|(given, _)| *given == name).map(|(_, value)| (*value).to_owned())
+        });
+        match config.map_err(|error| error.to_string())?.mode {
+            Mode::SingleUser(account) => Ok(account),
+            mode => panic!("{mode:?}"),
+        }
     }
 
     #[test]

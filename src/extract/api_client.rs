@@ -92,24 +92,6 @@ impl ApiClient {
     pub async fn post_json(&self, url: &str, value: &(impl Serialize + Sync)) -> Result<ApiResponse, Error> {
         self.request(Method::POST, url).json(value).send().await
     }
-
-    /// PUTs JSON to a URL.
-    ///
-    /// # Errors
-    ///
-    /// As [`ApiRequest::send`].
-    pub async fn put_json(&self, url: &str, value: &(impl Serialize + Sync)) -> Result<ApiResponse, Error> {
-        self.request(Method::PUT, url).json(value).send().await
-    }
-
-    /// PATCHes a URL with JSON.
-    ///
-    /// # Errors
-    ///
-    /// As [`ApiRequest::send`].
-    pub async fn patch_json(&self, url: &str, value: &(impl Serialize + Sync)) -> Result<ApiResponse, Error> {
-        self.request(Method::PATCH, url).json(value).send().await
-    }
 }
 
 /// A request to an API, made by [`ApiClient::request`]. What is wrong with it is said by [`ApiRequest::send`].

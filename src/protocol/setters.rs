@@ -45,19 +45,19 @@ macro_rules! setters {
     (@push $doc:tt $name:ident [$($field:tt)+] $of:tt) => {
         setters!(@method $doc $name (one: impl Into<$of>) |it| it.$($field)+.push(one.into()));
     };
-    (@hook $doc:tt $name:ident [$($field:tt)+] ($($of:tt)+)) => {
-        setters!(
-            @method $doc $name (hook: impl $($of)+ + Send + Sync + 'static)
-            |it| it.$($field)+ = Some(std::sync::Arc::new(hook))
-        );
+    (@with $doc:tt $name:ident [$($field:tt)+] ([$($generics:tt)*] $hook:ident: $of:ty => $wrapped:expr)) => {
+        setters!(@method $doc $name [$($generics)*] ($hook: $of) |it| it.$($field)+ = Some(std::sync::Arc::new($wrapped)));
     };
     (@set $doc:tt $name:ident [$($field:tt)+] $of:tt) => {
         setters!(@method $doc $name () |it| it.$($field)+ = $of);
     };
-    (@method [$(#[$doc:meta])*] $name:ident ($($value:ident: $of:ty)?) |$it:ident| $change:expr) => {
+    (
+        @method [$(#[$doc:meta])*] $name:ident $([$($generics:tt)*])? ($($value:ident: $of:ty)?)
+        |$it:ident| $change:expr
+    ) => {
         $(#[$doc])*
         #[must_use]
-        pub fn $name(mut self $(, $value: $of)?) -> Self {
+        pub fn $name $(<$($generics)*>)? (mut self $(, $value: $of)?) -> Self {
             let $it = &mut self;
             $change;
             self

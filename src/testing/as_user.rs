@@ -11,7 +11,6 @@ use std::{future, mem};
 use bytes::Bytes;
 use http::header::SET_COOKIE;
 use http::{HeaderMap, Request, Response};
-use http_body::Body;
 use http_body_util::Full;
 use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
@@ -66,7 +65,9 @@ struct Prepared {
 impl SignedInLayer {
     fn new(subject: Option<String>) -> Self {
         let nothing_is_sent = service_fn(|_: Request<Bytes>| {
-            future::ready(Err::<Response<Full<Bytes>>, BoxError>("a test sends nothing: give it `http_client`".into()))
+            future::ready(Err::<Response<Full<Bytes>>, BoxError>(
+                "a test sends nothing: give its configuration an `http_client`".into(),
+            ))
         });
         let config =
             Config::new("https://app.example", ProviderConfig::new(ISSUER, "app")).http_client(nothing_is_sent);
@@ -118,16 +119,11 @@ impl SignedInLayer {
         self
     }
 
-    /// Sets the service that answers the calls to APIs. Without one every call fails.
+    /// Changes the configuration of the layer. [`Config::http_client`] sets the service that answers the calls to APIs:
+    /// without one every call fails.
     #[must_use]
-    pub fn http_client<S, R>(mut self, client: S) -> Self
-    where
-        S: Service<Request<Bytes>, Response = Response<R>> + Clone + Send + Sync + 'static,
-        S::Error: Into<BoxError>,
-        S::Future: Send + 'static,
-        R: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-    {
-        self.config = self.config.http_client(client);
+    pub fn config(mut self, change: impl FnOnce(Config) -> Config) -> Self {
+        self.config = change(self.config);
         self
     }
 

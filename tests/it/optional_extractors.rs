@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::routing::get;
-use http::Method;
+use http::{Method, Response};
 use tower_oidc::{Admin, Config, Connection, ErrorKind, EventCode, Resource, SharedAccount, UserTokens};
 
 use crate::single_user::app::start;
@@ -59,7 +59,8 @@ async fn none_is_for_anonymous_requests_alone() {
 /// Whoever may be absent is sent nowhere: the answer that the application has for it is not asked for.
 #[tokio::test]
 async fn an_anonymous_request_is_not_sent_to_the_login() {
-    let world = World::with(|config| config.on_unauthenticated(|_| panic!("nobody is refused")));
+    let world =
+        World::with(|config| config.on_unauthenticated(|_| -> Response<bytes::Bytes> { panic!("nobody is refused") }));
     world.serve(routes());
     for path in ["/maybe-tokens", "/maybe-admin"] {
         for _ in 0..4 {

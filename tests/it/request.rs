@@ -3,13 +3,17 @@
 //! There are no rules that skip the layer: policies are the router's. A frame or a page loaded in advance is a navigation,
 //! and gets the login. No custom header is asked for: Fetch Metadata and `Origin` decide.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::response::IntoResponse;
 use axum::routing::any;
 use bytes::Bytes;
+use futures_util::stream;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::json;
 use tower::ServiceExt;
@@ -125,6 +129,33 @@ async fn the_unauthenticated_hook_answers_instead() {
         assert_eq!(page.status, 418, "{path}");
         assert!(page.text().starts_with("please: /auth/login?return_to=%2F"), "{path}");
         assert_eq!(send(&world, Method::GET, path, &[]).await.status(), 401, "{path}: the default, by its name");
+    }
+}
+
+/// Where a hook returns a response of axum's, its body is sent as bytes.
+#[tokio::test]
+async fn a_hook_returns_any_response_of_axums() {
+    let world = World::with(|config| {
+        config.on_unauthenticated(|request| match request.path.as_str() {
+            // More than fits, and more than is there at once.
+            "/required" => vec![b'x'; 1024 * 1024 + 1].into_response(),
+            "/tok" => Body::from_stream(stream::pending::<Result<Bytes, Infallible>>()).into_response(),
+            "/admin" => vec![b'x'; 1024 * 1024].into_response(),
+            path => (StatusCode::IM_A_TEAPOT, [("x-asked", path.to_owned())], axum::Json(path)).into_response(),
+        })
+    });
+    let answer = send(&world, Method::GET, "/private", &[]).await;
+    assert_eq!(
+        (answer.status(), &answer.headers()["x-asked"]),
+        (StatusCode::IM_A_TEAPOT, &"/private".parse().unwrap())
+    );
+    assert_eq!(
+        (&answer.headers()["content-type"], &answer.body()[..]),
+        (&"application/json".parse().unwrap(), &b"\"/private\""[..])
+    );
+    for (path, status, length) in [("/required", 500, 0), ("/tok", 500, 0), ("/admin", 200, 1024 * 1024)] {
+        let answer = send(&world, Method::GET, path, &[]).await;
+        assert_eq!((answer.status().as_u16(), answer.body().len()), (status, length), "{path}");
     }
 }
 

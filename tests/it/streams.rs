@@ -171,7 +171,7 @@ async fn a_client_of_its_own_answers_with_a_stream() {
         };
         async move { Ok::<_, Infallible>(Response::new(body)) }
     });
-    let layer = testing::as_user("ann").token(API, "anns-token").http_client(answer);
+    let layer = testing::as_user("ann").token(API, "anns-token").config(|config| config.http_client(answer));
     let call = async |tokens: UserTokens, method: Method, Path(path): Path<String>, body: Body| {
         pass(API.to_owned(), tokens, method, &path, body).await
     };
@@ -220,7 +220,7 @@ async fn a_body_that_fails_is_an_error() {
             }
             Ok::<_, Infallible>(Response::new(if kind == "panics" { Body::new(Breaks) } else { Body::new(body) }))
         });
-        let layer = testing::as_user("ann").token(API, "anns-token").http_client(answer);
+        let layer = testing::as_user("ann").token(API, "anns-token").config(|config| config.http_client(answer));
         let read = async |tokens: UserTokens| tokens.client().get(API).await.map(|answer| answer.text().into_owned());
         let app = Router::new().route("/", get(read)).layer(layer);
         let response = app.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
@@ -241,7 +241,7 @@ async fn a_stream_takes_as_long_as_it_is_made() {
         }
         Ok::<_, Infallible>(Response::new(request.body().len().to_string()))
     });
-    let layer = testing::as_user("ann").token(API, "anns-token").http_client(answer);
+    let layer = testing::as_user("ann").token(API, "anns-token").config(|config| config.http_client(answer));
     let send = async |tokens: UserTokens, Path(kind): Path<String>| {
         let request = tokens.client().request(Method::POST, API);
         let made = Body::from_stream(stream::unfold(3, slowly));

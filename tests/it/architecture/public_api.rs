@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{Visit, visit_path};
 use syn::{Fields, ImplItem, Item, Type, Visibility};
 
@@ -28,6 +29,18 @@ const MET: &[&str] = &[
 /// The first names of the paths in a signature.
 #[derive(Default)]
 struct FirstNames(BTreeSet<String>);
+
+impl FirstNames {
+    fn tokens(&mut self, tokens: TokenStream) {
+        for token in tokens {
+            match token {
+                TokenTree::Ident(name) => self.0.extend([name.to_string()]),
+                TokenTree::Group(group) => self.tokens(group.stream()),
+                TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+            }
+        }
+    }
+}
 
 impl<'ast> Visit<'ast> for FirstNames {
     fn visit_path(&mut self, path: &'ast syn::Path) {
@@ -79,6 +92,8 @@ fn named(items: &[Item], public: &BTreeSet<String>, found: &mut FirstNames) {
                             found.visit_signature(&method.sig);
                         }
                         ImplItem::Type(associated) => found.visit_type(&associated.ty),
+                        // The setters: their types stand among its tokens.
+                        ImplItem::Macro(of) => found.tokens(of.mac.tokens.clone()),
                         _ => {}
                     }
                 }
@@ -156,6 +171,7 @@ fn a_strange_crate_is_seen_in_every_place() {
         "pub struct Ours; impl moka::Evict for Ours {}",
         "pub trait Store: moka::Evict {}",
         "pub trait Store { fn f(&self, _: moka::Cache); }",
+        "use moka::Cache; pub struct Ours; impl Ours { setters! { value of: Cache; } }",
         "pub fn f() -> moka::Cache { todo!() }",
         "pub type Alias = moka::Cache;",
     ] {
@@ -166,6 +182,7 @@ fn a_strange_crate_is_seen_in_every_place() {
         "use moka::Cache; pub(crate) fn f(_: Cache) {}",
         "use moka::Cache; pub struct Ours; impl Ours { pub(crate) fn f(_: Cache) {} }",
         "struct Theirs; impl Theirs { pub fn f(_: moka::Cache) {} }",
+        "use moka::Cache; struct Theirs; impl Theirs { setters! { value of: Cache; } }",
         "pub fn f() { let _ = moka::Cache::new(); }",
         "use crate::moka; pub fn f(_: moka::Cache) {}",
     ] {

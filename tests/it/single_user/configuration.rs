@@ -2,10 +2,10 @@
 //! names the fix.
 
 use tower_oidc::store::{MemoryStore, Store};
-use tower_oidc::{ClaimSource, ClientAuthMethod, Config, Connection, OidcLayer, SharedAccount};
+use tower_oidc::{ClaimSource, ClientAuthMethod, Config, Connection, Mode, OidcLayer, SharedAccount};
 
 use super::app::{Durable, configured, reads_as, refresh_token_of, start};
-use crate::support::app::World;
+use crate::support::app::{OP, World};
 use crate::support::folder::Folder;
 
 fn refusal(account: SharedAccount, store: impl Store, edit: impl FnOnce(&mut Config)) -> Option<String> {
@@ -59,19 +59,21 @@ async fn the_accounts_token_may_stand_in_a_file() {
     let folder = Folder::new();
     let path = folder.path().join("token");
     let variables = |name: &str| match name {
+        "MODE" => Some("single-user".to_owned()),
+        "OIDC_ISSUER" => Some(OP.to_owned()),
         "ACCOUNT" => Some("refresh-token".to_owned()),
         "ACCOUNT_REFRESH_TOKEN_FILE" => Some(path.display().to_string()),
         _ => None,
     };
-    let refused = SharedAccount::from_env_with(variables).unwrap_err().to_string();
+    let refused = Config::from_env_with(variables).unwrap_err().to_string();
     assert!(refused.contains("ACCOUNT_REFRESH_TOKEN_FILE") && refused.contains("cannot be read"), "{refused}");
     std::fs::write(&path, format!("{token}\n")).unwrap();
-    let account = SharedAccount::from_env_with(variables).unwrap();
+    let Mode::SingleUser(account) = Config::from_env_with(variables).unwrap().mode else { panic!("it has an account") };
     assert!(!format!("{account:?}").contains(&token));
     start(&world, account, Durable(MemoryStore::new()), |config| config);
     assert_eq!(reads_as(&world.browser()).await, "robot");
     let both = |name: &str| variables(name).or((name == "ACCOUNT_REFRESH_TOKEN").then(|| token.clone()));
-    let refused = SharedAccount::from_env_with(both).unwrap_err().to_string();
+    let refused = Config::from_env_with(both).unwrap_err().to_string();
     assert!(refused.contains("remove one") && !refused.contains(&token), "{refused}");
 }
 
