@@ -42,9 +42,27 @@
 //! Instructions do not grow with the number of sessions, up to a million. Time grows by cache misses, because each request
 //! of this benchmark belongs to another session than the one before. In stateless mode, a process opens each cookie once and
 //! computes the names of the rows where a revocation or refresh of it would be noted: 14 µs here (callgrind counts SHA-256
-//! without the processor's own instructions for it). A session takes about 1,590 bytes besides its tokens: 730 in the store,
-//! and 860 for the copy that avoids store reads. Around the router, `auth.layer(app)`, the layer takes about 850 instructions
+//! without the processor's own instructions for it). Around the router, `auth.layer(app)`, the layer takes about 850 instructions
 //! less than as `app.layer(auth)`.
+//!
+//! What a request is spent on, in instructions, from `callgrind_annotate --inclusive=yes`; each part contains what it calls, and
+//! some overlap:
+//!
+//! | | anonymous | signed in |
+//! |---|---|---|
+//! | what any layer pays that inserts one extension for an extractor: the map of extensions, which grows, is moved and dropped | 1,861 | 1,861 |
+//! | the session in the extensions, and the drop of it | – | 534 |
+//! | method, `Sec-Fetch-*`, `Accept` and the names of the cookies | 447 | 649 |
+//! | the session by its cookie, whether it lasts, and the clock for that | – | 785 |
+//! | `Cache-Control: private, no-store` and `Vary: Cookie` in the response | – | 546 |
+//!
+//! An anonymous request thus costs 220 instructions more than the extension that tells extractors that the layer is there.
+//! A signed-in one would cost 3,300 without the last two lines: without asking the clock whether the session lasts, and without
+//! keeping its response out of shared caches.
+//!
+//! A session takes about 1,590 bytes besides its tokens while this process holds a copy: 730 in the store (its sealed row, its
+//! key, and the tags by which a logout finds it), and 860 for the copy that avoids store reads. Copies are bounded, so that with
+//! ten million sessions in memory each takes 759 (benchmark `scale`).
 
 #![expect(unreachable_pub, reason = "a program of several files")]
 
