@@ -96,6 +96,11 @@ mod tests {
         assert_eq!(read(r#"Basic realm="r", Bearer error="insufficient_scope", scope="a""#), needed(&["a"]));
         assert_eq!(read(r#"Bearer error="insufficient_scope", scope="a", Basic scope="b""#), needed(&["a"]));
         assert_eq!(
+            read("Bearer error = insufficient_scope,\tscope\t=\t\"a\""),
+            needed(&["a"]),
+            "RFC 9110 section 11.2"
+        );
+        assert_eq!(
             read(r#"Bearer error="insufficient_user_authentication", acr_values="gold", max_age="5""#),
             Some(Demand::Authentication { acr_values: vec!["gold".into()], max_age: Some(Duration::from_secs(5)) })
         );
@@ -120,6 +125,7 @@ mod tests {
             r#"Bearer error="invalid_token""#,
             r#"Bearer error="insufficient_scope""#,
             r#"Basic error="insufficient_scope", scope="a""#,
+            r#"Basic bearer="x", error="insufficient_scope", scope="a""#,
             r#"Bearer error="insufficient_scope", scope="a"#,
         ] {
             assert_eq!(demand(header.as_bytes()), None, "{header}");

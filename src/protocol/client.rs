@@ -263,6 +263,8 @@ pub(crate) mod tests {
             "resource=https://a.test",
         ];
         assert_eq!(parameters, expected);
+        let (.., parameters) = sent(client.exchange("code", "verifier", None, &strings(&["a"])));
+        assert_eq!(parameters, expected[..5], "the authorization request said the scopes");
         let scopes = strings(&["a", "b"]);
         let (url, _, parameters) = sent(client.refresh(&"token".into(), Some("https://a.test"), &scopes));
         assert_eq!(url, "http://127.0.0.1:7000/token");

@@ -174,7 +174,10 @@ mod tests {
         let refused = check(&listed, of("t3"), json!("t3"), None).unwrap_err();
         assert_eq!(refused, r#"is refused: tid is "t3", expected a tenant that is configured: t1, t2"#);
         assert!(check(&any, of("t3"), json!("t3"), None).is_ok());
+        let unnamed = check(&any, of("t3"), Value::Null, None).unwrap_err();
+        assert_eq!(unnamed, "is refused: tid is null, expected a tenant");
         assert!(!listed.covers("https://login.test/t3/v2.0") && any.covers("https://login.test/t3/v2.0"));
+        assert!(!any.covers("https://login.test//v2.0"), "no tenant is named");
     }
 
     /// Without tenants nothing is a template, whatever it looks like.
@@ -182,7 +185,9 @@ mod tests {
     fn without_tenants_the_issuer_is_one_text() {
         let exact = issuer(&[], false);
         assert_eq!(exact.announced(), COMMON);
-        assert!(check(&exact, json!(COMMON), Value::Null, Some("https://login.test/x/v2.0")).is_ok());
+        for tid in [Value::Null, json!("t1")] {
+            assert!(check(&exact, json!(COMMON), tid, Some("https://login.test/x/v2.0")).is_ok());
+        }
         assert!(check(&exact, json!("https://login.test/t1/v2.0"), json!("t1"), None).is_err());
         assert!(!exact.covers("https://login.test/{tenantid}/v2.0"));
     }
@@ -207,6 +212,7 @@ mod tests {
         let exact = |url: &str| ProviderIssuer::new(url, &[], false).unwrap();
         let own = exact("https://login.test/t1/v2.0");
         assert!(issuer(&["t1"], false).overlaps(&own) && own.overlaps(&issuer(&[], true)));
+        assert!(issuer(&[], true).overlaps(&own) && issuer(&[], true).overlaps(&issuer(&["t1"], false)));
         assert!(issuer(&["t1", "t2"], false).overlaps(&issuer(&["t2"], false)));
         assert!(issuer(&[], true).overlaps(&issuer(&[], true)));
         assert!(!issuer(&["t2"], false).overlaps(&own) && !exact(COMMON).overlaps(&own));

@@ -128,6 +128,7 @@ mod tests {
     fn what_is_shown_is_short_and_plain() {
         assert_eq!(shown(None), "missing");
         assert_eq!(shown(Some(&serde_json::json!(["x", 1]))), r#"["x",1]"#);
+        assert_eq!(shown(Some(&"a b".into())), r#""a b""#);
         let wild = serde_json::json!("a\u{1b}[31m\u{202e}\u{7f}");
         assert!(shown(Some(&wild)).chars().all(|character| character == ' ' || character.is_ascii_graphic()));
         assert_eq!(shown(Some(&"é".repeat(500).into())).len(), 200);
@@ -135,9 +136,9 @@ mod tests {
 
     #[test]
     fn dates_are_numbers_that_are_not_negative() {
-        let members = object(br#"{"a":1.9,"b":-1,"c":"1","d":1e30,"e":7}"#).unwrap();
-        let dates = ["a", "b", "c", "d", "e", "f"].map(|name| numeric_date(&members, name));
-        assert_eq!(dates, [Some(1), None, None, Some(u64::MAX), Some(7), None]);
+        let members = object(br#"{"a":1.9,"b":-1,"c":"1","d":1e30,"e":7,"g":0.0}"#).unwrap();
+        let dates = ["a", "b", "c", "d", "e", "f", "g"].map(|name| numeric_date(&members, name));
+        assert_eq!(dates, [Some(1), None, None, Some(u64::MAX), Some(7), None, Some(0)]);
     }
 
     proptest! {

@@ -292,6 +292,7 @@ fn check_header(header: &Map<String, Value>, kinds: &[&str]) -> Result<(), JwtEr
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde_json::json;
 
     fn keys() -> KeySet {
         let key = r#"{"kty":"OKP","crv":"Ed25519","kid":"k","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
@@ -307,21 +308,74 @@ mod tests {
     }
 
     /// RFC 7515 appendix A.4: ES512 over a payload that is no JSON.
-    #[test]
-    fn the_example_of_es512_verifies() {
-        let key = serde_json::json!({
+    fn example_of_es512() -> (Value, Vec<u8>) {
+        let key = json!({
             "kty": "EC", "crv": "P-521",
             "x": "AekpBQ8ST8a8VcfVOTNl353vSrDCLLJXmPk06wTjxrrjcBpXp5EOnYG_NjFZ6OvLFV1jSfS9tsz4qUxcWceqwQGk",
             "y": "ADSmRA43Z1DSNx_RvcLI87cdL07l6jQyyBXMoxVg_l2Th-x3S1WDhjDly79ajL4Kkd0AZMaZmh9ubmf63e3kyMj2",
         });
-        let key = ProviderKey::read(&key).unwrap();
         let signature = "AdwMgeerwtHoh-l192l60hp9wAHZFVJbLfD_UxMi70cwnZOYaRI1bKPWROc-mZZqwqT2SI-KGDKB34XO0aw_7XdtAG8GaSwFKdCAPZgoXD2YBJZCPEX3xKpRwcdOO8KpEHwJjyqOgzDO7iKvU8vcnwNrmxYbSW9ERBXukOXolLzeO_Jn";
-        let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        (key, URL_SAFE_NO_PAD.decode(signature).unwrap())
+    }
+
+    #[test]
+    fn the_example_of_es512_verifies() {
+        let (key, signature) = example_of_es512();
+        let key = ProviderKey::read(&key).unwrap();
         let es512 = Algorithm::from_name("ES512").unwrap();
         let verify = |message| key.verify(es512, message, &signature);
         assert_eq!(verify("eyJhbGciOiJFUzUxMiJ9.UGF5bG9hZA"), Some(true));
         assert_eq!(verify("eyJhbGciOiJFUzUxMiJ9.UGF5bG9hZB"), Some(false));
         assert!(key.verify(Algorithm::from_name("ES256").unwrap(), "", &signature).is_none());
+    }
+
+    /// RFC 7517 sections 4.2 and 4.4, for the curve that the library does not verify.
+    #[test]
+    fn a_key_of_p521_verifies_for_its_own_use_and_algorithm_alone() {
+        let (key, signature) = example_of_es512();
+        let es512 = Algorithm::from_name("ES512").unwrap();
+        for (name, value, holds) in
+            [("use", "sig", Some(true)), ("use", "enc", None), ("alg", "ES512", Some(true)), ("alg", "ES256", None)]
+        {
+            let mut key = key.clone();
+            key[name] = json!(value);
+            let key = ProviderKey::read(&key).unwrap();
+            assert_eq!(key.verify(es512, "eyJhbGciOiJFUzUxMiJ9.UGF5bG9hZA", &signature), holds, "{name} {value}");
+        }
+    }
+
+    /// RFC 7517 section 4.3.
+    #[test]
+    fn a_key_that_names_its_operations_must_name_verify() {
+        let reads = |operations: Value| {
+            let key = json!({
+                "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "key_ops": operations,
+            });
+            KeySet::parse(json!({ "keys": [key] }).to_string().as_bytes()).is_some()
+        };
+        for operations in [Value::Null, json!([]), json!(["verify"]), json!(["sign", "verify"])] {
+            assert!(reads(operations.clone()), "{operations}");
+        }
+        for operations in [json!(["sign"]), json!(["encrypt", "wrapKey"]), json!("verify"), json!({})] {
+            assert!(!reads(operations.clone()), "{operations}");
+        }
+    }
+
+    /// The bits are those of the number, whatever zeros stand before it.
+    #[test]
+    fn an_rsa_key_has_2048_bits_or_more() {
+        let reads = |zeros: usize, first: u8, length: usize| {
+            let modulus = [vec![0; zeros], vec![first], vec![255; length - 1]].concat();
+            ProviderKey::read(&json!({ "kty": "RSA", "n": URL_SAFE_NO_PAD.encode(modulus), "e": "AQAB" })).is_some()
+        };
+        for zeros in [0, 1, 9] {
+            assert!(reads(zeros, 0x80, 256), "2048 bits after {zeros} zeros");
+            assert!(!reads(zeros, 0x7f, 256), "2047 bits after {zeros} zeros");
+        }
+        assert!(reads(0, 1, 257));
+        assert!(!reads(0, 255, 255));
+        let zero = json!({ "kty": "RSA", "n": URL_SAFE_NO_PAD.encode([0; 300]), "e": "AQAB" });
+        assert!(ProviderKey::read(&zero).is_none());
     }
 
     /// RFC 8037 appendix A.4, which is no JWT: its payload is a text.
@@ -343,8 +397,8 @@ mod tests {
             dots in "[.]{0,2}",
         ) {
             let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-            let header = serde_json::json!({ "alg": alg, "kid": kid }).to_string();
-            let claims = if is_object { serde_json::json!({ "sub": claims }).to_string() } else { claims };
+            let header = json!({ "alg": alg, "kid": kid }).to_string();
+            let claims = if is_object { json!({ "sub": claims }).to_string() } else { claims };
             let compact = format!(
                 "{}.{}.{}{dots}", encode(header.as_bytes()), encode(claims.as_bytes()), encode(&signature)
             );
@@ -361,8 +415,8 @@ mod tests {
         fn any_key_set_is_read_without_panic(bytes: Vec<u8>, kty in "(RSA|EC|OKP|oct|.{0,3})", value in "[A-Za-z0-9_-]{0,90}") {
             let _ = KeySet::parse(&bytes);
             // What can be read can be tried, whatever its numbers are.
-            let key = serde_json::json!({ "kty": kty, "crv": "P-256", "n": value, "e": value, "x": value, "y": value });
-            let keys = KeySet::parse(serde_json::json!({ "keys": [key] }).to_string().as_bytes());
+            let key = json!({ "kty": kty, "crv": "P-256", "n": value, "e": value, "x": value, "y": value });
+            let keys = KeySet::parse(json!({ "keys": [key] }).to_string().as_bytes());
             for (alg, _) in &ACCEPTED {
                 let header = URL_SAFE_NO_PAD.encode(format!("{{\"alg\":\"{alg}\"}}"));
                 if let Some(keys) = &keys {

@@ -221,6 +221,7 @@ pub(crate) mod tests {
         let older = LogoutTarget { issued_at: 90, ..target(Some("a1"), None) };
         let late = LogoutTarget { received_at: Timestamp::from_secs(2000), ..older.clone() };
         assert!(older.is_covered_by(&target(Some("a1"), None)));
+        assert!(older.is_covered_by(&older), "it came twice");
         assert!(!late.is_covered_by(&target(Some("a1"), None)), "it came later");
         assert!(!target(Some("a1"), None).is_covered_by(&late));
         let other_algorithm = LogoutTarget { algorithm: Algorithm::from_name("ES256"), ..older.clone() };

@@ -328,19 +328,25 @@ mod tests {
     #[test]
     fn endpoints_below_the_issuer_are_called_at_the_internal_url() {
         let internal = Url::parse("http://keycloak:8080/auth/a").unwrap();
-        let token_at = |token_endpoint: &str| {
+        let read = |token_endpoint: &str, configured: &Map<String, Value>| {
             let document = json!({
                 "issuer": "https://op.test/a", "authorization_endpoint": "https://op.test/a/authorize",
                 "token_endpoint": token_endpoint, "jwks_uri": "https://op.test/a/jwks?v=1",
                 "end_session_endpoint": "https://op.test/a/logout",
             });
-            parse(document.to_string().as_bytes(), "https://op.test/a", Some(&internal)).map(|(found, _)| found)
+            let (document, op) = (document.to_string(), ProviderIssuer::exact("https://op.test/a"));
+            super::parse(document.as_bytes(), &op, (configured, Some(&internal))).map(|(found, _)| found)
         };
+        let token_at = |token_endpoint: &str| read(token_endpoint, &Map::new());
         let metadata = token_at("https://op.test/a/token").unwrap();
         assert_eq!(metadata.token_endpoint.as_str(), "http://keycloak:8080/auth/a/token");
         assert_eq!(metadata.jwks_uri.unwrap().as_str(), "http://keycloak:8080/auth/a/jwks?v=1");
         assert_eq!(metadata.authorization_endpoint.as_str(), "https://op.test/a/authorize");
         assert_eq!(metadata.end_session_endpoint.unwrap().as_str(), "https://op.test/a/logout");
+        assert_eq!(token_at("https://op.test/a").unwrap().token_endpoint.as_str(), "http://keycloak:8080/auth/a");
+        let own = "https://op.test/a/own";
+        let configured = Map::from_iter([("token_endpoint".to_owned(), json!(own))]);
+        assert_eq!(read("https://op.test/a/token", &configured).unwrap().token_endpoint.as_str(), own, "as configured");
         for stays in [
             "https://tokens.test/a/token",
             "https://op.test:8443/a/token",
@@ -403,6 +409,12 @@ mod tests {
             let metadata = metadata.unwrap();
             assert_eq!((metadata.requires_par, metadata.sends_iss), (expected, expected), "{given}");
         }
+        let name = "require_pushed_authorization_requests";
+        for (given, is_told) in
+            [(json!("true"), false), (json!("False"), false), (json!("yes"), true), (json!(1), true)]
+        {
+            assert_eq!(ignored(|d| d[name] = given.clone()) == [name], is_told, "{given}");
+        }
     }
 
     #[test]
@@ -423,18 +435,25 @@ mod tests {
     fn a_value_that_is_no_json_is_told_of_once() {
         let document = br#"{"issuer":"https://op.test/a","authorization_endpoint":"https://op.test/authorize",
             "token_endpoint":"https://op.test/token","jwks_uri":"https://op.test/jwks",
-            "end_session_endpoint":"\ud83d","authorization_response_iss_parameter_supported":"\ud83d"}"#;
+            "userinfo_endpoint":null,"end_session_endpoint":"\ud83d","authorization_response_iss_parameter_supported":"\ud83d"}"#;
         let (metadata, ignored) = parse(document, "https://op.test/a", None).unwrap();
         assert!(metadata.end_session_endpoint.is_none() && metadata.sends_iss);
         let names = ["end_session_endpoint", "authorization_response_iss_parameter_supported"];
         assert_eq!(ignored, names.map(|name| format!("{name} cannot be read")));
+        let configured = Map::from_iter([(names[0].to_owned(), json!("https://op.test/end"))]);
+        let op = ProviderIssuer::exact("https://op.test/a");
+        let (metadata, ignored) = super::parse(document, &op, (&configured, None)).unwrap();
+        assert!(metadata.end_session_endpoint.is_some(), "what is configured stands in its place");
+        assert_eq!(ignored, [format!("{} cannot be read", names[1])]);
     }
 
     #[test]
     fn a_list_that_is_none_is_ignored() {
         let name = "token_endpoint_auth_methods_supported";
         assert_eq!(ignored(|d| d[name] = "client_secret_basic".into()), [name]);
+        assert_eq!(ignored(|d| d[name] = json!(["client_secret_basic", 7])), [name]);
         assert!(ignored(|d| d[name] = json!(["client_secret_basic"])).is_empty());
+        assert!(ignored(|d| d[name] = Value::Null).is_empty());
     }
 
     #[test]

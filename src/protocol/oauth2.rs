@@ -152,6 +152,8 @@ mod tests {
         assert_eq!(subject(json!(583_231)).unwrap(), "583231");
         assert_eq!(subject(json!(u64::MAX)).unwrap(), "18446744073709551615");
         assert_eq!(subject(json!("u-1")).unwrap(), "u-1");
+        assert_eq!(subject(json!(-7)).unwrap(), "-7");
+        assert!(subject(json!("x".repeat(255))).is_ok());
         let beyond: Value = serde_json::from_str("18446744073709551616").unwrap();
         for odd in [Value::Null, json!(""), json!(1.5), beyond, json!(true), json!([1]), json!("x".repeat(256))] {
             assert!(subject(odd.clone()).is_err(), "{odd}");

@@ -103,7 +103,9 @@ mod tests {
 
     #[test]
     fn retry_after_is_a_number_of_seconds_and_has_a_limit() {
-        for (given, expected) in [("60", Some(60)), ("99999999", Some(3600)), ("soon", None), ("-1", None)] {
+        for (given, expected) in
+            [("60", Some(60)), (" 60 ", Some(60)), ("99999999", Some(3600)), ("soon", None), ("-1", None)]
+        {
             let refusal = ProviderRefusal::new(String::new(), 429, None, Some(given));
             assert_eq!(refusal.retry_after, expected.map(Duration::from_secs), "{given}");
         }

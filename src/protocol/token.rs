@@ -176,6 +176,9 @@ mod tests {
         let unnamed = br#"{"access_token":"at"}"#;
         assert!(parse_response(201, unnamed, false).is_ok());
         assert!(parse_response(202, unnamed, false).is_err());
+        for (given, holds) in [(Value::Null, true), (json!("rt"), true), (json!(1), false), (json!({}), false)] {
+            assert_eq!(response(|b| b["refresh_token"] = given.clone()).is_ok(), holds, "{given}");
+        }
         let odd = br#"{"access_token":"at","refresh_token":"rt","note":"\ud83d"}"#;
         assert!(parse_response(200, odd, false).unwrap().refresh_token.is_some());
         assert!(parse_response(200, br#"{"access_token":"at","refresh_token":"\ud83d"}"#, false).is_err());
@@ -202,6 +205,7 @@ mod tests {
             (json!([]), None),
             (json!(-5), Some(0)),
             (json!("3600"), Some(3600)),
+            (json!(" 3600 "), Some(3600)),
             (json!(59.9), Some(59)),
             (json!(1e300), Some(LONGEST)),
         ] {
