@@ -554,6 +554,83 @@ mod tests {
         assert_eq!(lapsing(&same), Some(Vec::new()));
     }
 
+    /// A token for one resource has scopes of its own, which count as long as a refresh would bring them again.
+    #[test]
+    fn the_scopes_of_a_resource_count_for_that_resource() {
+        let own = |scopes: &[&str]| TokenSet {
+            indicator: Some("api".to_owned()),
+            scopes: Some(texts(scopes)),
+            ..set(Some(60))
+        };
+        let ends = NOW.saturating_add(Duration::from_secs(60));
+        let mut grant = consented(Some("rt"), "at1", &["a"]);
+        grant.token_sets.push(own(&["x"]));
+        let covers = |indicator, scope: &str, now| grant.covers_scopes(indicator, &texts(&[scope]), now);
+        assert_eq!(["a", "x", "y"].map(|scope| covers(Some("api"), scope, NOW)), [true, true, false]);
+        assert_eq!(["a", "x"].map(|scope| covers(None, scope, NOW)), [true, false]);
+        assert!(covers(Some("api"), "x", ends), "the next token has them, too");
+    }
+
+    /// Every other response names the scopes of the whole grant.
+    #[test]
+    fn a_response_names_the_scopes_of_its_resource_alone() {
+        let response = TokenResponse { scopes: Some(texts(&["x"])), ..response("at", None) };
+        assert_eq!(TokenSet::new(None, &response, NOW).scopes, None);
+        assert_eq!(TokenSet::new(Some("api".to_owned()), &response, NOW).scopes, Some(texts(&["x"])));
+    }
+
+    #[test]
+    fn a_consent_covers_what_was_asked_for_then() {
+        let asked = |max_age: Option<u64>| Consent {
+            at: NOW,
+            scopes: texts(&["a", "b"]),
+            acr_values: texts(&["gold"]),
+            max_age: max_age.map(Duration::from_secs),
+            prompted: false,
+        };
+        let of_age = |seconds| LoginOptions::new().max_age(Duration::from_secs(seconds));
+        for (scopes, options, covered) in [
+            (&["a", "b"][..], LoginOptions::new(), true),
+            (&["a", "c"], LoginOptions::new(), false),
+            (&[], LoginOptions::new().acr_values(["gold"]), true),
+            (&[], LoginOptions::new().acr_values(["gold", "silver"]), false),
+            (&[], of_age(60), true),
+            (&[], of_age(59), false),
+        ] {
+            assert_eq!(asked(Some(60)).covers(&texts(scopes), &options), covered, "{scopes:?} {options:?}");
+        }
+        assert!(!asked(None).covers(&[], &of_age(60)), "no age was asked for");
+    }
+
+    /// What lies there may be shown by browsers, and its end is remembered.
+    #[test]
+    fn a_consent_replaces_what_lies_there() {
+        let first = consented(Some("rt"), "at1", &["a"]);
+        assert!(!first.replaces);
+        let former = Grant { refused_at: Some(NOW), ..first };
+        for refresh_token in [None, Some("rt2")] {
+            let next = consented(refresh_token, "at2", &["a"]).consented_again(Some(&former));
+            assert_eq!((next.replaces, next.refused_at), (true, Some(NOW)), "{refresh_token:?}");
+        }
+    }
+
+    #[test]
+    fn a_refresh_token_that_is_refused_within_ten_minutes_is_refused_again() {
+        let after = |seconds| NOW.saturating_add(Duration::from_secs(seconds));
+        let grant = consented(Some("rt"), "at1", &["a"]);
+        let first = grant.refused(NOW);
+        assert_eq!((first.status, first.refused_at), (GrantStatus::Refused, Some(NOW)));
+        assert_eq!((first.token_sets.len(), &first.refresh_token), (0, &None), "no token is kept");
+        let next = Grant { refused_at: first.refused_at, ..grant };
+        assert_eq!(
+            [599, 600].map(|seconds| next.refused(after(seconds)).status),
+            [GrantStatus::RefusedAgain, GrantStatus::Refused]
+        );
+        let again = next.refused(after(60));
+        assert_eq!([60, 659, 660].map(|seconds| again.is_refused_again(after(seconds))), [true, true, false]);
+        assert!(!first.is_refused_again(NOW));
+    }
+
     /// A refresh was under way when a consent came.
     #[test]
     fn a_refresh_keeps_the_access_token_of_a_newer_consent() {
@@ -620,6 +697,22 @@ mod tests {
     }
 
     #[test]
+    fn a_prompt_is_in_vain_where_it_brought_no_refresh_token() {
+        let asked = |prompted, refresh_token| {
+            let consent = Consent { at: NOW, scopes: vec![], acr_values: vec![], max_age: None, prompted };
+            Grant { consent: Some(consent), ..consented(refresh_token, "at", &["a"]) }
+        };
+        let in_vain = Grant { original: asked(false, None).original, ..asked(true, None) };
+        assert!(asked(false, None).consented_again(Some(&in_vain)).was_prompted(), "it is remembered");
+        assert!(!asked(false, None).consented_again(Some(&asked(false, None))).was_prompted(), "nobody was prompted");
+        let original = in_vain.original.clone();
+        let brought = Grant { original, ..asked(false, Some("rt")) };
+        assert!(!brought.consented_again(Some(&in_vain)).was_prompted(), "a refresh token came");
+        let another = Grant { connection: "mail".into(), ..in_vain };
+        assert!(!asked(false, None).consented_again(Some(&another)).was_prompted(), "another grant's");
+    }
+
+    #[test]
     fn owners_are_encoded_without_ambiguity() {
         let user =
             |issuer: &str, subject: &str| Owner::User { issuer: issuer.into(), subject: subject.into() }.encoded();
@@ -683,5 +776,12 @@ mod tests {
             let set = next.token_set(None).unwrap();
             assert_eq!(set.is_rejected_for_good(now), expected, "{rejected:?} {life} {after}");
         }
+        let rejected = "at0".into();
+        let next = grant.refreshed(&response("at1", 3600), None, NOW, &grant, Some(&rejected));
+        let before = Timestamp::from_millis(NOW.as_millis() - 1);
+        assert!(!next.token_sets[0].is_rejected_for_good(before), "the clock was put back");
+        let first = Grant { token_sets: Vec::new(), ..grant };
+        let next = first.refreshed(&response("at1", 3600), None, NOW, &first, None);
+        assert!(!next.token_sets[0].is_rejected_for_good(NOW), "there was none before it");
     }
 }

@@ -114,7 +114,52 @@ impl GrantKeyCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::records::{GrantSource, Purpose};
     use crate::store::Change;
+
+    fn grant_key(connection: &str) -> GrantKey {
+        let owner = Owner::Account { name: "a".to_owned() };
+        GrantKey {
+            row: RecordKey { purpose: Purpose::Grant, key: Key([1; 32]), owner: owner.encoded() },
+            owner,
+            client: [2; 32],
+            provider: ProviderId::FIRST,
+            connection: connection.to_owned(),
+            session: None,
+            cookies: OnceLock::new(),
+            newest: NewestGeneration::default(),
+        }
+    }
+
+    #[test]
+    fn a_grant_is_its_owners_at_one_registration() {
+        let place = grant_key("mail");
+        let grant = Grant::new(place.owner.clone(), place.client, "mail", GrantSource::Consent);
+        assert!(place.holds(&grant));
+        assert!(!place.holds(&Grant { client: [3; 32], ..grant.clone() }));
+        assert!(!place.holds(&Grant { owner: Owner::Account { name: "b".to_owned() }, ..grant }));
+    }
+
+    /// A store that came back empty names its rows anew: what was worked out before it did counts no more.
+    #[test]
+    fn a_place_is_worked_out_once_for_a_connection_and_a_key() {
+        let cache = GrantKeyCache::default();
+        let [first, second] = [[1; 32], [2; 32]].map(BlindIndexKey::new);
+        let made = std::cell::Cell::new(0);
+        let get = |index: &BlindIndexKey, name: &str| {
+            let make = || {
+                made.set(made.get() + 1);
+                grant_key(name)
+            };
+            (cache.get(index, name, make).connection.clone(), made.get())
+        };
+        for _ in 0..2 {
+            assert_eq!(get(&first, "mail"), ("mail".to_owned(), 1));
+        }
+        assert_eq!([get(&first, "files").1, get(&first, "mail").1, get(&first, "files").1], [2; 3]);
+        assert_eq!([get(&second, "mail").1, get(&second, "mail").1], [3; 2]);
+        assert_eq!(get(&first, "files").1, 4, "it went with the key");
+    }
 
     #[test]
     fn what_was_read_is_believed_for_a_while_and_until_something_is_heard() {
