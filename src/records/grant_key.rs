@@ -157,7 +157,7 @@ mod tests {
             assert_eq!(get(&first, "mail"), ("mail".to_owned(), 1));
         }
         assert_eq!([get(&first, "files").1, get(&first, "mail").1, get(&first, "files").1], [2; 3]);
-        assert_eq!([get(&second, "mail").1, get(&second, "mail").1], [3; 2]);
+        assert_eq!([get(&second, "mail").1, get(&BlindIndexKey::new([2; 32]), "mail").1], [3; 2]);
         assert_eq!(get(&first, "files").1, 4, "it went with the key");
     }
 

@@ -127,9 +127,112 @@ async fn listen(store: Arc<dyn Store>, invalidations: Arc<Invalidations>, events
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use tokio::time::{Instant, advance, timeout};
+
     use super::*;
     use crate::clock::Timestamp;
-    use crate::store::{MemoryStore, Record};
+    use crate::store::{MemoryStore, Record, StoreError, StoreFuture, Stored, Tag, Version};
+
+    /// Says how each attempt to listen ends, by its number, and notes when it began.
+    struct Telling {
+        rows: MemoryStore,
+        ends: fn(usize) -> Result<(), StoreErrorKind>,
+        began: Mutex<Vec<Instant>>,
+    }
+
+    impl Store for Telling {
+        fn load(&self, key: Key) -> StoreFuture<'_, Option<Stored>> {
+            self.rows.load(key)
+        }
+
+        fn swap(&self, key: Key, expected: Option<Version>, record: Record) -> StoreFuture<'_, Option<Version>> {
+            self.rows.swap(key, expected, record)
+        }
+
+        fn delete(&self, key: Key, expected: Option<Version>) -> StoreFuture<'_, bool> {
+            self.rows.delete(key, expected)
+        }
+
+        fn find(&self, tag: Tag) -> StoreFuture<'_, Vec<Key>> {
+            self.rows.find(tag)
+        }
+
+        fn delete_expired(&self, older_than: Timestamp) -> StoreFuture<'_, u64> {
+            self.rows.delete_expired(older_than)
+        }
+
+        fn subscribe<'a>(&'a self, heard: &'a (dyn Fn(Change) + Send + Sync)) -> StoreFuture<'a, ()> {
+            let mut began = self.began.lock();
+            began.push(Instant::now());
+            let ended = (self.ends)(began.len());
+            Box::pin(async move {
+                ended.map_err(|kind| match kind {
+                    StoreErrorKind::Refused => StoreError::refused("it may not listen"),
+                    // It had begun to tell.
+                    StoreErrorKind::OutcomeUnknown => {
+                        heard(Change::Any);
+                        StoreError::unavailable("it stopped telling", "closed")
+                    }
+                    StoreErrorKind::Unavailable => StoreError::unavailable("it is away", "closed"),
+                })
+            })
+        }
+    }
+
+    /// When each attempt to listen began, in milliseconds after the first, for as long as these seconds.
+    async fn attempts(ends: fn(usize) -> Result<(), StoreErrorKind>, seconds: u64) -> Vec<u128> {
+        let store = Arc::new(Telling { rows: MemoryStore::new(), ends, began: Mutex::default() });
+        let (listener, invalidations) = (Listener::default(), Arc::new(Invalidations::default()));
+        let as_store: Arc<dyn Store> = store.clone();
+        for _ in 0..seconds * 100 {
+            listener.begin(&as_store, &invalidations, &Events::default());
+            tokio::task::yield_now().await;
+            advance(Duration::from_millis(10)).await;
+        }
+        let began = store.began.lock();
+        began.iter().map(|one| one.duration_since(began[0]).as_millis()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_cannot_notify_is_asked_once() {
+        assert_eq!(attempts(|_| Ok(()), 10).await, [0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_refuses_is_asked_every_five_minutes() {
+        let refused = attempts(|_| Err(StoreErrorKind::Refused), 650).await;
+        assert_eq!(refused.len(), 3, "{refused:?}");
+        assert!(refused[1] >= 300_000 && refused[2] >= 600_000, "{refused:?}");
+    }
+
+    /// Less and less often while it is away, and soon again after it has told of something.
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_is_away_is_asked_less_and_less_often() {
+        let fifth_tells = |at| Err(if at == 5 { StoreErrorKind::OutcomeUnknown } else { StoreErrorKind::Unavailable });
+        let began = attempts(fifth_tells, 60).await;
+        let pauses: Vec<_> = began.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(pauses[..4].windows(2).all(|pair| pair[0] < pair[1]), "{pauses:?}");
+        assert!(pauses[4] < pauses[1], "{pauses:?}");
+    }
+
+    /// Where any row may have changed, every row counts as changed, and all who wait are woken.
+    #[tokio::test]
+    async fn any_change_is_one_of_every_row() {
+        let (invalidations, keys) = (Invalidations::default(), [Key([0; 32]), Key([7; 32]), Key([255; 32])]);
+        let changed = |heard| keys.map(|key| invalidations.changed_since(heard, Slot::of(key)));
+        let before = invalidations.heard();
+        let mut woken = pin!(invalidations.any.notified());
+        assert!(timeout(Duration::ZERO, woken.as_mut()).await.is_err());
+        invalidations.hear(Change::Row(keys[1]));
+        assert_eq!(changed(before), [false, true, false]);
+        assert!(timeout(Duration::ZERO, woken.as_mut()).await.is_err(), "one row is not every row");
+        invalidations.hear(Change::Any);
+        assert_eq!(changed(before), [true; 3]);
+        assert_eq!(changed(invalidations.heard()), [false; 3]);
+        assert!(timeout(Duration::ZERO, woken).await.is_ok());
+    }
 
     /// An application may be started on another runtime, and its layer live on.
     #[test]
