@@ -39,6 +39,36 @@ async fn a_tokens_user_is_the_current_user() {
     assert_eq!(browser.navigate(&format!("{APP}/api/all")).await.status, 200, "scopes limit clients, not users");
 }
 
+/// A claim that is null counts as none. One that cannot be read is left out, unless something is decided by it.
+#[tokio::test]
+async fn claims_that_say_nothing_are_left_out() {
+    let world = world(|config| config.admins(["alice@example.com"]));
+    let null = world.token("alice", |jwt| {
+        ["cnf", "at_hash", "nbf", "typ"].into_iter().for_each(|name| jwt.claim(name, Value::Null));
+    });
+    assert_eq!(world.api("/private", &null).await.status(), 200);
+    let half = |name: &str| {
+        world.token("alice", |jwt| {
+            jwt.without(name);
+            let claims = Value::Object(jwt.claims.clone()).to_string();
+            jwt.payload_text = Some(claims.replacen('{', &format!("{{\"{name}\":\"Ann \\ud83d\","), 1));
+        })
+    };
+    assert_eq!(world.api("/private", &half("name")).await.status(), 200);
+    assert_eq!(world.api("/private", &half("email")).await.status(), 401, "admins are named by it");
+    assert_eq!(world.api("/private", &half("jti")).await.status(), 401, "a claim of the token");
+}
+
+/// OpenID Connect Core 1.0 section 2: a subject has at most 255 characters.
+#[tokio::test]
+async fn the_longest_subject_is_accepted() {
+    let world = world(|config| config);
+    for (length, status) in [(255, 200), (256, 401)] {
+        let token = world.token("alice", |jwt| jwt.claim("sub", "x".repeat(length)));
+        assert_eq!(world.api("/private", &token).await.status(), status, "{length}");
+    }
+}
+
 /// A scope that the token lacks is 403 with the scope, as RFC 6750 section 3.1 says; no token at all is 401 without an error.
 #[tokio::test]
 async fn what_is_missing_is_in_the_challenge() {
@@ -154,7 +184,7 @@ async fn a_token_has_no_grant() {
 /// A token that a client got for itself is nobody's: it is a client, where the API takes clients.
 #[tokio::test]
 async fn a_clients_own_token_is_no_user() {
-    let marks: [fn(&mut Draft); 6] = [
+    let marks: [fn(&mut Draft); 7] = [
         |_| (),
         |jwt| {
             jwt.claim("sub", "x");
@@ -175,6 +205,10 @@ async fn a_clients_own_token_is_no_user() {
         |jwt| {
             jwt.claim("sub", "x@clients");
             jwt.claim("gty", "client-credentials")
+        },
+        |jwt| {
+            jwt.without("sub");
+            jwt.claim("idtyp", "app")
         },
     ];
     let strict = world(|config| config);

@@ -96,6 +96,19 @@ async fn an_answer_about_another_token_is_refused() {
     assert_eq!(world.api("/private", TOKEN).await.status(), 200);
 }
 
+/// Both dates have the leeway that those of a JWT have.
+#[tokio::test]
+async fn the_dates_of_an_answer_have_sixty_seconds_of_leeway() {
+    for (name, within, beyond) in [("exp", -59, -60), ("nbf", 60, 61)] {
+        for (distance, status) in [(0, 200), (within, 200), (beyond, 401)] {
+            let world = asking();
+            let date = world.clock.now().saturating_add_signed(distance);
+            world.says(|answer| answer[name] = json!(date));
+            assert_eq!(world.api("/private", TOKEN).await.status(), status, "{name} {distance} s from now");
+        }
+    }
+}
+
 /// An endpoint that is away, or refuses this application, says nothing about the token: 503, and nothing is remembered.
 #[tokio::test]
 async fn an_endpoint_that_does_not_answer_is_503() {
