@@ -99,6 +99,7 @@ const BACKDATED: u64 = 5;
 mod tests {
     use super::*;
     use crate::protocol::logout_token::tests::target;
+    use crate::protocol::{Claims, OriginalIdToken};
 
     /// What a token means for a session of a1 with the provider's session `s`: its ID token's `iat`, when its login began,
     /// and when that was finished.
@@ -115,6 +116,37 @@ mod tests {
             ..SessionPayload::default()
         };
         session.effect_of(token)
+    }
+
+    #[test]
+    fn a_session_is_what_its_id_token_says() {
+        let facts = OriginalIdToken {
+            issuer: "https://op.test".into(),
+            subject: "a1".into(),
+            issued_at: 99,
+            auth_time: Some(98),
+            ..OriginalIdToken::default()
+        };
+        let (sid, acr) = (Some("s".to_owned()), Some("gold".to_owned()));
+        let id_token = IdToken { facts, algorithm: None, sid, acr, claims: Claims::new(), unreadable: Vec::new() };
+        let expected = SessionPayload {
+            issuer: "https://op.test".into(),
+            subject: "a1".into(),
+            sids: vec!["s".to_owned()],
+            auth_time: Some(98),
+            issued_at: 99,
+            began_at: Timestamp::from_secs(990),
+            acr: Some("gold".into()),
+            ..SessionPayload::default()
+        };
+        assert_eq!(SessionPayload::of(&id_token, Timestamp::from_secs(990)), expected);
+    }
+
+    #[test]
+    fn a_session_without_a_noted_algorithm_ends_by_any() {
+        let session =
+            SessionPayload { issuer: "https://op.test".into(), subject: "a1".into(), ..SessionPayload::default() };
+        assert_eq!(session.effect_of(&target(Some("a1"), None)), LogoutEffect::Ends);
     }
 
     #[test]
