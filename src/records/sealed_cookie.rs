@@ -115,6 +115,31 @@ mod tests {
         }
     }
 
+    /// The seal is bound to the name and to the count, whatever cookies are called.
+    #[test]
+    fn a_cookie_under_another_name_or_of_another_count_does_not_open() {
+        let (login, mail) = (place("x-grant.tag.login", b"alice"), place("x-grant.tag.mail", b"alice"));
+        let cookies = seal(&login, &[7; 5_000]);
+        assert_eq!((cookies.len(), open(&login, &cookies)), (2, Some(vec![7; 5_000])), "the control");
+        let renamed = cookies.iter().zip(["x-grant.tag.mail", "x-grant.tag.mail.1"]);
+        let renamed: Vec<_> = renamed.map(|((_, value), name)| (name.as_bytes().to_vec(), value.clone())).collect();
+        assert_eq!(open(&mail, &renamed), None);
+        let whole = [b"1", &cookies[0].1[1..], &cookies[1].1].concat();
+        assert_eq!(open(&login, &[(cookies[0].0.clone(), whole)]), None, "one cookie of the same text");
+    }
+
+    /// RFC 6265bis section 5.5: no browser keeps a cookie for longer than 400 days.
+    #[test]
+    fn a_cookie_lasts_as_long_as_its_contents_and_no_longer_than_browsers_keep_any() {
+        let day = 24 * 60 * 60;
+        for (seconds, max_age) in [(0, 0), (60, 60), (400 * day, 400 * day), (401 * day, 400 * day)] {
+            let (style, until) = (CookiePolicy::new("x", true), NOW.saturating_add(Duration::from_secs(seconds)));
+            let sealed = place("x", b"").seal(&ring(), &style, &Random::system(), (NOW, until), b"contents").unwrap();
+            let header = sealed[0].header.to_str().unwrap();
+            assert!(header.split("; ").any(|part| part == format!("Max-Age={max_age}")), "{seconds}: {header}");
+        }
+    }
+
     #[test]
     fn what_is_too_long_for_nine_is_refused_whole() {
         let until = NOW.saturating_add(Duration::from_secs(60));
