@@ -246,6 +246,27 @@ async fn a_hang_up_while_taking_over_loses_nothing() {
     assert_eq!(app.events.count(EventCode::Connected), 2, "it is told: the visitor's, and taken over");
 }
 
+/// It is nowhere but in this process until the store takes it.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_while_it_is_taken_over_loses_nothing() {
+    let world = per_user();
+    let watched = WatchedStore::new(world.app.store.clone());
+    let app = App::over(&world.net, &world.clock, watched.clone(), world.app.store.clone(), connections);
+    world.net.serve_service(APP, app.layer.clone().layer(routes()));
+    world.op.sign_in_as("alice");
+    let browser = world.browser();
+    connect(&browser, "photos").await;
+    let granted = token(&browser, "photos").await.unwrap();
+    world.sign_in(&browser, "alice").await;
+    let began = tokio::time::Instant::now();
+    watched.trouble(Verb::Swap, Trouble::FailOnce);
+    assert_eq!(claim(&browser).await, json!(["photos"]));
+    assert!(began.elapsed() >= Duration::from_secs(2), "after a pause");
+    assert_eq!(token(&browser, "photos").await.unwrap(), granted);
+    sign_out(&browser).await;
+    assert_eq!(token(&browser, "photos").await, Err("consent_required".into()), "the control: it was hers");
+}
+
 /// What a refresh spends would be lost: whoever takes over waits for it.
 #[tokio::test]
 async fn taking_over_waits_for_a_refresh_under_way() {
@@ -479,6 +500,21 @@ async fn a_planted_name_gets_no_grant() {
             assert_eq!(owner(&world, &token(&victim, "photos").await.unwrap()), "alice");
             assert_eq!(token(&mallory, "photos").await, Err("consent_required".into()));
         }
+    }
+}
+
+/// A copy of the cookies from before a grant that was given anew holds nothing of it.
+#[tokio::test]
+async fn a_former_name_holds_nothing() {
+    for world in worlds() {
+        world.op.sign_in_as("alice");
+        let (browser, former) = (world.browser(), world.browser());
+        assert_eq!(connect(&browser, "contacts").await.status, 200);
+        former.replace_jar(browser.clone_jar());
+        assert!(token(&former, "contacts").await.is_ok(), "the control");
+        assert_eq!(connect(&browser, "contacts").await.status, 200);
+        assert_eq!(token(&former, "contacts").await, Err("consent_required".into()));
+        assert!(token(&browser, "contacts").await.is_ok());
     }
 }
 
