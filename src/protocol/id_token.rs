@@ -252,3 +252,6 @@ fn same_authentication(claims: &Claims, facts: &OriginalIdToken, original: &Orig
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
