@@ -7,6 +7,18 @@
 //! Each thread has a runtime of its own, and serves requests one after the other: all of one session, which the process knows;
 //! each of a session of its own; axum's router without a layer. The table has how often as many requests are answered as on one
 //! thread, the median of some rounds.
+//!
+//! # Figures
+//!
+//! On two cores, the medians and the ranges of seven runs:
+//!
+//! | threads | one session | sessions of their own | axum's router alone |
+//! |---|---|---|---|
+//! | 2 | 1.42 (1.21 to 1.73) | 1.76 (1.47 to 1.95) | 1.88 (1.21 to 2.17) |
+//!
+//! All requests count references to the same layer, and those of one session also to the same session, whose cache lines then
+//! move from one core to the other. No lock is held while a request is served. A session whose requests come on all cores at
+//! once is rare: a browser sends six at a time, and waits for the network most of it.
 
 use std::num::NonZero;
 use std::sync::Barrier;
