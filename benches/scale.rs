@@ -124,7 +124,7 @@ fn main() {
 /// The provider, for all processes.
 struct World {
     provider: DevProvider,
-    /// Who signs in is said to the provider first: one login at a time passes there.
+    /// The number of the last user. One login at a time passes the provider, which is told its user before.
     turn: Mutex<usize>,
     /// Seconds by which the clock was moved.
     ahead: Arc<AtomicU64>,

@@ -1,9 +1,9 @@
 //! Setters that chain: one for each field that an application sets.
 
 /// Writes a setter for each field: `value` takes the field's type, `into` what becomes it, `some` what becomes the value of
-/// an `Option` (`number` takes no other type than that), and `list` what a list can be made of; `add` and `push` add one to a list; `hook` takes a function of this
-/// kind; `set` takes nothing and sets this value. The method may have another name than the field, which then stands after
-/// `to`.
+/// an `Option` (`number` takes no other type than that), and `list` what a list can be made of; `add` and `push` add one to a list;
+/// `with` has its own type parameters, and sets what an expression makes of its argument, such as a function; `set` takes
+/// nothing and sets this value. The method may have another name than the field, which then stands after `to`.
 macro_rules! setters {
     (
         $($kind:ident $($name:ident),+: $of:tt;)*

@@ -602,7 +602,7 @@ mod tests {
         assert!(!asked(None).covers(&[], &of_age(60)), "no age was asked for");
     }
 
-    /// What lies there may be shown by browsers, and its end is remembered.
+    /// Browsers may still show the grant that is replaced. When the provider last refused a refresh token is remembered.
     #[test]
     fn a_consent_replaces_what_lies_there() {
         let first = consented(Some("rt"), "at1", &["a"]);

@@ -221,10 +221,8 @@ async fn a_login_takes_over_by_an_explicit_call_only() {
     }
 }
 
-/// Whoever takes over hangs up in the middle, and nothing is lost.
-#[tokio::test]
-async fn a_hang_up_while_taking_over_loses_nothing() {
-    let world = per_user();
+/// A visitor has granted photos at an application over a store that fails on demand, and has signed in since.
+async fn about_to_take_over(world: &World) -> (WatchedStore, App, Browser, String) {
     let watched = WatchedStore::new(world.app.store.clone());
     let app = App::over(&world.net, &world.clock, watched.clone(), world.app.store.clone(), connections);
     world.net.serve_service(APP, app.layer.clone().layer(routes()));
@@ -233,6 +231,14 @@ async fn a_hang_up_while_taking_over_loses_nothing() {
     connect(&browser, "photos").await;
     let granted = token(&browser, "photos").await.unwrap();
     world.sign_in(&browser, "alice").await;
+    (watched, app, browser, granted)
+}
+
+/// Whoever takes over hangs up in the middle, and nothing is lost.
+#[tokio::test]
+async fn a_hang_up_while_taking_over_loses_nothing() {
+    let world = per_user();
+    let (watched, app, browser, granted) = about_to_take_over(&world).await;
     let gate = Gate::new();
     // It is the visitor's no more, and not yet hers.
     watched.trouble(Verb::Delete, Trouble::GateAnswer(gate.clone()));
@@ -250,14 +256,7 @@ async fn a_hang_up_while_taking_over_loses_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_while_it_is_taken_over_loses_nothing() {
     let world = per_user();
-    let watched = WatchedStore::new(world.app.store.clone());
-    let app = App::over(&world.net, &world.clock, watched.clone(), world.app.store.clone(), connections);
-    world.net.serve_service(APP, app.layer.clone().layer(routes()));
-    world.op.sign_in_as("alice");
-    let browser = world.browser();
-    connect(&browser, "photos").await;
-    let granted = token(&browser, "photos").await.unwrap();
-    world.sign_in(&browser, "alice").await;
+    let (watched, _app, browser, granted) = about_to_take_over(&world).await;
     let began = tokio::time::Instant::now();
     watched.trouble(Verb::Swap, Trouble::FailOnce);
     assert_eq!(claim(&browser).await, json!(["photos"]));

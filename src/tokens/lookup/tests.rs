@@ -33,7 +33,7 @@ fn any() -> TokenRequest {
     TokenRequest::new(None, Vec::new())
 }
 
-/// What is done after so many seconds, without a spread.
+/// Checks the next step at each of these times, in seconds after the token was issued.
 fn assert_next(grant: &Grant, request: &TokenRequest, steps: &[(u64, TokenAction)]) {
     for (seconds, expected) in steps {
         assert_eq!(next(grant, request, after(*seconds), 0), *expected, "{seconds}");
