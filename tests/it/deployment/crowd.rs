@@ -1,5 +1,6 @@
 //! People who use the application all the time, and what happens to them.
 
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -35,6 +36,8 @@ pub(super) struct Tally {
     pub(super) unavailable: AtomicU64,
     /// The connection broke: the process died. Or nginx says so of all of them, one after the other.
     pub(super) broken: AtomicU64,
+    /// The answer took longer than the client waits, which is longer than any request waits for a token.
+    pub(super) late: AtomicU64,
     /// Anything else.
     pub(super) other: AtomicU64,
 }
@@ -55,6 +58,7 @@ pub(super) enum Said {
     Ungranted,
     Unavailable,
     Broken,
+    Late,
     Other,
 }
 
@@ -90,6 +94,7 @@ impl Said {
             Self::Ungranted => &tally.granted_anew,
             Self::Unavailable => &tally.unavailable,
             Self::Broken => &tally.broken,
+            Self::Late => &tally.late,
             Self::Other => &tally.other,
         }
     }
@@ -137,7 +142,7 @@ impl Crowd {
     pub(super) async fn recovers(self) -> Self {
         let asking = self.people.into_iter().map(|mut person| async move {
             eventually(&format!("{} has an answer", person.name), PATIENCE, async || {
-                (person.ask(1).await == Some(Said::Good)).then_some(())
+                (person.ask(1).await == Said::Good).then_some(())
             })
             .await;
             let who = person.browser.get(&format!("{}/who", person.url)).await;
@@ -170,22 +175,24 @@ struct Person {
 }
 
 impl Person {
-    /// Who they are, and so many things of their own at once. What was said of one of these; nothing where the process
-    /// died.
-    async fn ask(&mut self, at_once: usize) -> Option<Said> {
+    /// Who they are, and so many things of their own at once. Returns what was said of one of these.
+    async fn ask(&mut self, at_once: usize) -> Said {
         let mut asked = JoinSet::new();
         for path in std::iter::once("/who").chain(std::iter::repeat_n("/api", at_once)) {
             let (mut browser, url) = (self.browser.clone(), format!("{}{path}", self.url));
             asked.spawn(async move { (path, browser.try_get(&url).await) });
         }
-        let (mut last, mut lost) = (None, false);
+        let (mut last, mut lost) = (Said::Broken, false);
         for (path, answer) in asked.join_all().await {
-            let said = answer.ok().map(|page| Said::of(&page, &self.name));
-            let is_lost = matches!(said, Some(Said::SignedOut | Said::Ungranted));
+            let broken = |error: io::Error| match error.kind() {
+                ErrorKind::TimedOut => Said::Late,
+                _ => Said::Broken,
+            };
+            let said = answer.map_or_else(broken, |page| Said::of(&page, &self.name));
+            let is_lost = matches!(said, Said::SignedOut | Said::Ungranted);
             // Several answers of one moment tell of one loss.
             if !(is_lost && lost) {
-                let counted = said.map_or(&self.tally.broken, |said| said.in_the(&self.tally));
-                counted.fetch_add(1, Ordering::SeqCst);
+                said.in_the(&self.tally).fetch_add(1, Ordering::SeqCst);
             }
             lost |= is_lost;
             if path == "/api" {

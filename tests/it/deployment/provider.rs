@@ -58,8 +58,9 @@ async fn a_provider_that_refuses_for_a_while_costs_nobody_anything() {
             assert!(tally.of(&tally.good) > 0, "{what}: the old token is good for a while");
             assert!(tally.of(&tally.unavailable) > 0, "{what}: and then it is over");
             crowd = tired.recovers().await;
-            let lost = [&tally.foreign, &tally.signed_out, &tally.granted_anew, &tally.broken, &tally.other];
-            assert_eq!(lost.map(|lost| tally.of(lost)), [0; 5], "{what}");
+            let lost =
+                [&tally.foreign, &tally.signed_out, &tally.granted_anew, &tally.broken, &tally.late, &tally.other];
+            assert_eq!(lost.map(|lost| tally.of(lost)), [0; 6], "{what}");
             last = Some(tally);
         }
         let tally = last.expect("phases");
