@@ -225,7 +225,7 @@ redis() { on_store redis; }
 
 # Six hundred grants that expire in one moment, on two replicas over stores that take their time.
 load() {
-  TOWER_OIDC_GRANTS=600 TOWER_OIDC_REQUIRE_ALL=1 cargo test -p tower-oidc-tests --release --all-features --test it \
+  TOWER_OIDC_GRANTS=600 TOWER_OIDC_REQUIRE_ALL=1 cargo test -p tower-oidc-tests --all-features --test it \
     refresh::expiring_together -- --nocapture --test-threads 1
 }
 
