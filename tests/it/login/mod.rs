@@ -29,6 +29,7 @@ mod request;
 mod responses;
 mod sign_up;
 mod tabs;
+mod user_info;
 
 use url::{Position, Url};
 

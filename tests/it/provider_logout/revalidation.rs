@@ -3,13 +3,18 @@
 
 use std::time::Duration;
 
+use axum::Json;
+use axum::routing::get;
+use http::Method;
 use serde_json::{Value, json};
-use tower_oidc::{ClaimSource, Config, EventCode, LoginDecision};
+use tower_oidc::{ClaimSource, Config, CurrentUser, EventCode, LoginDecision};
 
 use super::{MODES, Mode};
-use crate::support::app::{APP, World};
+use crate::support::app::{APP, OP, World, routes};
 use crate::support::browser::Browser;
+use crate::support::fault::Fault;
 use crate::support::provider::Endpoint;
+use crate::support::store::WatchedStore;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const EVERY: Duration = Duration::from_secs(10 * 60);
@@ -262,16 +267,18 @@ async fn in_stateless_mode_a_changed_address_ends_the_session() {
     }
 }
 
-/// The request that waits for the provider sees what it says.
-#[tokio::test]
+/// The request that waits for the provider sees what it says, in the ID token and in a UserInfo that takes its time.
+#[tokio::test(start_paused = true)]
 async fn a_request_that_waits_is_answered_with_the_new_claims() {
-    for mode in [Mode::PerUser, Mode::SingleUser] {
+    for (mode, in_id_token) in [(Mode::PerUser, true), (Mode::PerUser, false), (Mode::SingleUser, true)] {
         let world = mode.world(|config| revalidating(config).admins(["alice@example.com"]));
+        world.op.set(|op| op.claims_in_id_token = in_id_token);
         let alice = world.signed_in("alice").await;
         assert!(is_admin(&world, &alice).await, "{mode:?}");
         world.op.user("alice", |user| user.set("email_verified", false));
+        world.net.fault(OP, "/userinfo", Fault::SlowAnswer(Duration::from_secs(1)));
         world.clock.advance(2 * EVERY);
-        assert_eq!(alice.navigate(&format!("{APP}/admin")).await.status, 403, "{mode:?}");
+        assert_eq!(alice.navigate(&format!("{APP}/admin")).await.status, 403, "{mode:?}, {in_id_token}");
         assert_eq!(world.who(&alice).await, "a1", "{mode:?}");
     }
 }
@@ -286,11 +293,135 @@ async fn what_the_hook_verified_lends_nothing_to_another_address() {
     };
     let world = Mode::PerUser.world(hook);
     let alice = world.signed_in("alice").await;
-    world.op.user("alice", |user| user.set("email", "root@example.com"));
+    world.op.user("alice", |user| {
+        user.set("email", "root@example.com");
+        user.set("name", "Alicia");
+    });
     world.clock.advance(EVERY);
     assert!(!is_admin(&world, &alice).await);
     let page = alice.navigate(&format!("{APP}/who")).await;
     assert_eq!((&page.json()["email"], &page.json()["email_verified"]), (&json!("alice@example.com"), &json!(true)));
+    assert_eq!(page.json()["name"], "Alicia", "what it did not verify is new");
+    // The control: without a hook the address is the provider's.
+    let world = Mode::PerUser.world(revalidating);
+    let alice = world.signed_in("alice").await;
+    world.op.user("alice", |user| user.set("email", "root@example.com"));
+    world.clock.advance(EVERY);
+    who_in_the_end(&world, &alice).await;
+    world.clock.advance(STALE);
+    assert_eq!(alice.navigate(&format!("{APP}/who")).await.json()["email"], "root@example.com");
+}
+
+/// What the session says of the person and of the login, once a refresh that is due has ended.
+async fn claims_after_a_refresh(world: &World, browser: &Browser) -> Value {
+    world.clock.advance(EVERY);
+    who_in_the_end(world, browser).await;
+    world.clock.advance(STALE);
+    browser.navigate(&format!("{APP}/claims")).await.json()
+}
+
+fn with_claims(edit: impl FnOnce(Config) -> Config) -> World {
+    let world = Mode::PerUser.world(edit);
+    let claims = |user: CurrentUser| async move { Json(user.claims::<Value>().unwrap()) };
+    world.serve(routes().route("/claims", get(claims)));
+    world
+}
+
+/// How somebody signed in does not change with a refresh, and a refresh does not say it of a login that did not.
+#[tokio::test]
+async fn what_is_said_of_the_login_stays() {
+    for at_login in [Some(json!(["pwd", "otp"])), None] {
+        let world = with_claims(revalidating);
+        let amr = at_login.clone();
+        world.op.edit_id_token(move |jwt| amr.iter().for_each(|amr| jwt.claim("amr", amr.clone())));
+        let alice = world.signed_in("alice").await;
+        world.op.edit_refreshed_id_token(|jwt| jwt.claim("amr", json!(["pwd"])));
+        world.op.user("alice", |user| user.set("name", "Alicia"));
+        let claims = claims_after_a_refresh(&world, &alice).await;
+        assert_eq!(claims["amr"], at_login.unwrap_or_default());
+        assert_eq!(claims["name"], "Alicia", "the control");
+    }
+}
+
+/// What UserInfo said after the login, it withdraws as well. (Refreshes bring no ID token.)
+#[tokio::test]
+async fn what_user_info_does_not_say_any_more_is_gone() {
+    let world = with_claims(revalidating);
+    world.op.set(|op| (op.claims_in_id_token, op.id_token_on_refresh) = (false, false));
+    let alice = world.signed_in("alice").await;
+    world.op.user("alice", |user| user.set("nickname", "Al"));
+    assert_eq!(claims_after_a_refresh(&world, &alice).await["nickname"], "Al");
+    world.op.user("alice", |user| user.unset("nickname"));
+    let claims = claims_after_a_refresh(&world, &alice).await;
+    assert_eq!((&claims["nickname"], &claims["name"]), (&Value::Null, &json!("Alice")));
+}
+
+/// More claims than a session holds are not taken over, and sign nobody out.
+#[tokio::test]
+async fn more_claims_than_a_session_holds_are_left() {
+    for (groups, name) in [(100, "Alicia"), (30_000, "Alice")] {
+        let world = with_claims(revalidating);
+        world.op.set(|op| op.claims_in_id_token = false);
+        let alice = world.signed_in("alice").await;
+        world.op.user("alice", |user| {
+            user.set("name", "Alicia");
+            user.set("groups", vec!["a-group"; groups]);
+        });
+        assert_eq!(claims_after_a_refresh(&world, &alice).await["name"], name, "{groups}");
+        assert_eq!(world.who(&alice).await, "a1", "{groups}");
+    }
+}
+
+/// However often a session's tokens are refreshed, its row has the same length.
+#[tokio::test]
+async fn refreshes_do_not_lengthen_a_session() {
+    let world = with_claims(revalidating);
+    let store = WatchedStore::new(world.app.store.clone());
+    let app = Mode::PerUser.app_over(&world, store.clone(), revalidating);
+    let world = World { app, ..world };
+    let alice = world.signed_in("alice").await;
+    let mut lengths = Vec::new();
+    for _ in 0..4 {
+        world.clock.advance(EVERY);
+        assert_eq!(who_in_the_end(&world, &alice).await, "a1");
+        lengths.push(store.dump().await.iter().map(|(_, row)| row.record.bytes.len()).sum::<usize>());
+    }
+    assert_eq!(world.op.refreshes().len(), 4);
+    // The first one adds what the login had not; a number may have a digit more.
+    assert!(lengths[3] <= lengths[1] + 8, "{lengths:?}");
+}
+
+/// What a refreshed ID token leaves out is no other value, and where the login hook decides, nothing is compared.
+#[tokio::test]
+async fn in_stateless_mode_only_another_value_ends_the_session() {
+    type Edit = fn(Config) -> Config;
+    let plain: Edit = |config| revalidating(config).admins(["alice@example.com"]);
+    let hook: Edit =
+        |config| revalidating(config).admins(["alice@example.com"]).on_login(|_| async { LoginDecision::Allow });
+    let unset: Edit = |config| config.admins(["alice@example.com"]);
+    let plain_without_a_change: fn(&World) = |world| {
+        world.op.edit_refreshed_id_token(|jwt| {
+            jwt.without("email");
+            jwt.without("email_verified");
+        });
+    };
+    let changed: fn(&World) = |world| world.op.user("alice", |user| user.set("email", "ann@example.com"));
+    for (why, edit, change, rest) in [
+        ("left out", plain, plain_without_a_change, json!("a1")),
+        ("the hook decides", hook, changed, json!("a1")),
+        ("no revalidation", unset, changed, json!("a1")),
+        ("the control", plain, changed, Value::Null),
+    ] {
+        let world = Mode::Stateless.world(edit);
+        let alice = world.signed_in("alice").await;
+        change(&world);
+        world.clock.advance(Duration::from_secs(3600));
+        let answer = alice.fetch(Method::GET, &format!("{APP}/tok"), "", APP).await;
+        assert_eq!(answer.status.as_u16(), if rest == Value::Null { 401 } else { 200 }, "{why}");
+        world.app.layer.drain().await;
+        assert_eq!(world.op.refreshes().len(), 1, "{why}");
+        assert_eq!(world.who(&alice).await, rest, "{why}");
+    }
 }
 
 /// In single-user mode the login's own grant is kept for this alone, and ends with the session.

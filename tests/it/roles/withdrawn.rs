@@ -7,11 +7,12 @@ use tower_oidc::{ClaimSource, Config};
 
 use super::{SOURCES, roles_in, rules, say, say_in_access_tokens, status, world};
 use crate::provider_logout::{MODES, Mode};
-use crate::support::app::World;
+use crate::support::app::{APP, World};
 use crate::support::browser::Browser;
 use crate::support::provider::Endpoint;
 
 const EVERY: Duration = Duration::from_secs(600);
+const HOUR: Duration = Duration::from_secs(3600);
 
 fn looked_at_again(config: Config, source: ClaimSource) -> Config {
     rules(config, &[(source, "/groups")]).revalidate_every(EVERY)
@@ -82,14 +83,24 @@ async fn userinfo_that_is_away_withdraws_nothing() {
     }
 }
 
-/// Without the setting, roles are those of the login.
+/// Without the setting, roles are those of the login, and UserInfo is not asked again.
 #[tokio::test]
 async fn without_the_setting_roles_stay() {
     for mode in MODES {
-        let world = world(mode, |config| rules(config, &[(ClaimSource::IdToken, "/groups")]));
-        say(&world.op, ClaimSource::IdToken, Some(json!(["editor"])));
-        let alice = world.signed_in("alice").await;
-        say(&world.op, ClaimSource::IdToken, None);
-        assert_eq!(later(&world, &alice).await, json!(["editor"]), "{mode:?}");
+        for source in SOURCES {
+            let world = world(mode, |config| rules(config, &[(source, "/groups")]));
+            say(&world.op, source, Some(json!(["editor"])));
+            let alice = world.signed_in("alice").await;
+            let asked = world.op.userinfo_calls();
+            say(&world.op, source, None);
+            world.clock.advance(HOUR);
+            if mode != Mode::SingleUser {
+                alice.navigate(&format!("{APP}/tok")).await;
+                world.app.layer.drain().await;
+                assert_eq!(world.op.refreshes().len(), 1, "{mode:?} {source:?}");
+            }
+            assert_eq!(later(&world, &alice).await, json!(["editor"]), "{mode:?} {source:?}");
+            assert_eq!(world.op.userinfo_calls(), asked, "{mode:?} {source:?}");
+        }
     }
 }

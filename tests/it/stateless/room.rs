@@ -55,6 +55,21 @@ fn sent(browser: &Browser) -> usize {
     browser.cookies_for(APP).iter().map(|cookie| cookie.name.len() + cookie.value.len() + "=; ".len()).sum()
 }
 
+/// What a browser could not carry is not connected, and nothing of what it carries is touched.
+#[tokio::test]
+async fn what_does_not_fit_is_not_connected() {
+    let world = World::stateless_with(connections);
+    for (browser, connection) in [(world.signed_in("alice").await, "mail"), (browser(&world), "photos")] {
+        world.op.sign_in_as("alice");
+        let (before, who) = (values(&browser, "grant"), world.who(&browser).await);
+        world.op.set(|op| op.access_token_padding = 8_000);
+        assert_eq!(connect(&browser, connection).await, 502);
+        assert_eq!((values(&browser, "grant"), world.who(&browser).await), (before, who));
+        world.op.set(|op| op.access_token_padding = 0);
+        assert_eq!(connect(&browser, connection).await, 200);
+    }
+}
+
 /// Another site's form brings no cookie of ours: what the session before has left is cleared away all the same.
 #[tokio::test]
 async fn a_login_by_form_post_leaves_nothing_of_the_one_before() {
