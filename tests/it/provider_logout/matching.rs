@@ -133,6 +133,26 @@ async fn a_logout_token_is_signed_like_the_id_tokens() {
     }
 }
 
+/// The ID token of a refresh counts as well.
+#[tokio::test]
+async fn a_logout_token_is_signed_like_one_of_the_id_tokens() {
+    for refreshed in [true, false] {
+        let world = Mode::PerUser.world(|config| config);
+        world.op.set(|op| (op.signing, op.also_publish) = (Alg::Rs256, vec![Alg::Es256]));
+        let alice = world.signed_in("alice").await;
+        world.op.set(|op| (op.signing, op.also_publish) = (Alg::Es256, vec![Alg::Rs256]));
+        if refreshed {
+            world.clock.advance(Duration::from_secs(3600));
+            assert_eq!(alice.navigate(&format!("{APP}/tok")).await.status, 200);
+            world.app.layer.drain().await;
+        }
+        let status = world.back_channel(&token(&world, Names::Both, 0)).await.status();
+        assert_eq!(status, if refreshed { 200 } else { 400 });
+        settle(&world);
+        assert_eq!(world.who(&alice).await, if refreshed { Value::Null } else { "a1".into() });
+    }
+}
+
 #[tokio::test]
 async fn one_algorithm_can_be_configured() {
     for mode in MODES {
