@@ -291,6 +291,8 @@ fn check_header(header: &Map<String, Value>, kinds: &[&str]) -> Result<(), JwtEr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use openidconnect::PrivateSigningKey;
+    use openidconnect::core::{CoreEdDsaPrivateSigningKey, CoreJwsSigningAlgorithm};
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -376,6 +378,52 @@ mod tests {
         assert!(!reads(0, 255, 255));
         let zero = json!({ "kty": "RSA", "n": URL_SAFE_NO_PAD.encode([0; 300]), "e": "AQAB" });
         assert!(ProviderKey::read(&zero).is_none());
+    }
+
+    /// A JWT with this header, by the key of RFC 8037 appendix A.1.
+    fn signed(header: &Value) -> String {
+        let mut der = vec![0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+        der.extend(URL_SAFE_NO_PAD.decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap());
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        let pem = format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n");
+        let key = CoreEdDsaPrivateSigningKey::from_ed25519_pem(&pem, None).unwrap();
+        let message = format!("{}.e30", URL_SAFE_NO_PAD.encode(header.to_string()));
+        let signature = key.sign(&CoreJwsSigningAlgorithm::EdDsa, message.as_bytes()).unwrap();
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    /// A key without a name is meant whatever the token calls it, where the key set was read for this token. Of several
+    /// keys with one name, one must fit; of several without, none is meant.
+    #[test]
+    fn which_key_is_meant() {
+        // The signing key, and that of RFC 8032 section 7.1, test 2.
+        let (own, other) =
+            ("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "PUAXw-hDiVqStwqnTRt-vJyYLM8uxJaMwM1V8Sr0Zgw");
+        let (new, known) = (true, false);
+        for (named, keys, keys_are_new, holds) in [
+            (Some("k"), &[(own, Some("k"))][..], known, true),
+            (Some("x"), &[(own, None)], new, true),
+            (Some("x"), &[(own, None)], known, false),
+            (Some("x"), &[(own, Some("k"))], new, false),
+            (Some("x"), &[(own, None), (other, Some("k"))], new, false),
+            (Some("k"), &[(own, Some("k")), (other, Some("k"))], known, true),
+            (Some("k"), &[(other, Some("k")), (own, Some("k"))], known, true),
+            (Some("k"), &[(other, Some("k")), (own, Some("x"))], known, false),
+            (None, &[(own, None)], known, true),
+            (None, &[(own, Some("k"))], known, true),
+            (None, &[(own, None), (other, None)], new, false),
+        ] {
+            let header = match named {
+                Some(kid) => json!({ "alg": "EdDSA", "kid": kid }),
+                None => json!({ "alg": "EdDSA" }),
+            };
+            let jwk = |(x, kid): &(&str, Option<&str>)| json!({ "kty": "OKP", "crv": "Ed25519", "x": x, "kid": kid });
+            let set = json!({ "keys": keys.iter().map(jwk).collect::<Vec<_>>() });
+            let set = KeySet::parse(set.to_string().as_bytes()).unwrap();
+            let policy = JwsPolicy { algorithms: &all(), keys_are_new };
+            let verified = verify(&signed(&header), &set, &[""], &policy);
+            assert_eq!(verified.is_ok(), holds, "{named:?} {keys:?} {keys_are_new}");
+        }
     }
 
     /// RFC 8037 appendix A.4, which is no JWT: its payload is a text.
