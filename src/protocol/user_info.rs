@@ -39,13 +39,15 @@ pub(crate) fn verify(
     Ok((claims, token.unreadable))
 }
 
-/// Checks that claims are about `subject`, and that nothing is decided by those whose values cannot be read.
+/// Checks that claims are about `subject`, and that nothing is decided by those whose values cannot be read. Null is how some
+/// providers write a claim that they do not return (section 5.3.2): it replaces nothing that the ID token says.
 pub(crate) fn check(
-    claims: Claims, unreadable: &[String], subject: &str, decisive: &[String],
+    mut claims: Claims, unreadable: &[String], subject: &str, decisive: &[String],
 ) -> Result<Claims, UserInfoError> {
     if json::text(&claims, "sub") != Some(subject) {
         return Err(UserInfoError::AnotherSubject);
     }
+    claims.retain(|_, value| !value.is_null());
     let unread = unreadable.iter().find(|name| decisive.contains(name));
     unread.map_or(Ok(claims), |name| Err(UserInfoError::Unreadable(name.clone())))
 }

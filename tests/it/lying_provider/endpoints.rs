@@ -82,6 +82,18 @@ async fn user_info_is_signed_as_registered() {
     }
 }
 
+/// Null is how some write what is not there: it replaces nothing that the ID token says.
+#[tokio::test]
+async fn null_in_user_info_is_no_claim() {
+    for signs in [true, false] {
+        let world = World::with(always);
+        world.op.set(|s| s.sign_userinfo = signs);
+        world.op.edit_userinfo(|claims| drop(claims.insert("name".to_owned(), Value::Null)));
+        let page = attempt(&world).await.1;
+        assert_eq!(page.json()["name"], "Alice", "signed: {signs}: {}", page.text());
+    }
+}
+
 /// What the metadata announce counts: without a word that is RS256, and where nothing of it is accepted it is nothing.
 #[tokio::test]
 async fn user_info_is_signed_as_announced() {
