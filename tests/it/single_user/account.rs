@@ -39,6 +39,8 @@ async fn client_credentials_serve_everybody() {
     world.op.edit_tokens(|tokens| {
         // Against RFC 6749 section 4.4.3, which says that it should not come.
         tokens.insert("refresh_token".into(), "rt-that-nobody-wants".into());
+        // Nobody signed in: it is not even read.
+        tokens.insert("id_token".into(), "not an ID token".into());
     });
     let app = start(&world, SharedAccount::client_credentials(), MemoryStore::new(), |config| config);
     let browser = world.browser();
