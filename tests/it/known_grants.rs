@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::routing::get;
+use tower_oidc::store::Store;
 use tower_oidc::{Config, Connection, Error, Resource, UserTokens};
 
 use crate::support::app::{API, APP, App, World, routes};
@@ -55,9 +56,8 @@ async fn token_at(world: &World, origin: &str, browser: &Browser) -> Option<Stri
 
 #[tokio::test]
 async fn a_token_that_was_read_a_moment_ago_costs_no_store_read() {
-    // Of ten requests after a while the first one reads the session and the grant, and hardly another one: on a busy machine
-    // a store may say late that anything has changed.
-    for (staleness, reading) in [(2, 1..=4), (0, 10..=10)] {
+    // Of ten requests after a while the first one reads the session and the grant, and no other one.
+    for (staleness, reading) in [(2, 1), (0, 10)] {
         let (world, _one, _two, watched) = two_processes(|mut config| {
             config.max_staleness = Duration::from_secs(staleness);
             config
@@ -74,7 +74,10 @@ async fn a_token_that_was_read_a_moment_ago_costs_no_store_read() {
             reads.push(watched.loads() - before);
         }
         assert!(reads[0] >= 2, "{staleness}: {reads:?}");
-        assert!(reading.contains(&reads.iter().filter(|&&read| read > 0).count()), "{staleness}: {reads:?}");
+        // On a busy machine a database may say late that anything has changed.
+        let most = if world.app.store.is_durable() { reading.max(4) } else { reading };
+        let found = reads.iter().filter(|&&read| read > 0).count();
+        assert!((reading..=most).contains(&found), "{staleness}: {reads:?}");
     }
 }
 
