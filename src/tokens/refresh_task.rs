@@ -134,14 +134,16 @@ impl<'a> RefreshTask<'a> {
     /// First the keys: nothing is spent for an answer that could not be verified, and no lease runs out for them. Nor is
     /// one taken where the provider is away.
     async fn ready(&mut self) -> TaskInput {
-        self.attempt = None;
-        let (place, now) = (self.place, self.place.runtime.clock.monotonic());
-        let admitted = place.provider().breaker.lock().admit(place.row.key, now);
-        if let Err(left) = admitted {
-            self.why = Some(RequestFailure::HeldBack(left));
-            return Input::Ready(false);
+        let place = self.place;
+        // One that was overtaken at the store is admitted still.
+        if self.attempt.is_none() {
+            let now = place.runtime.clock.monotonic();
+            if let Err(left) = place.provider().breaker.lock().admit(place.row.key, now) {
+                self.why = Some(RequestFailure::HeldBack(left));
+                return Input::Ready(false);
+            }
+            self.attempt = Some(Attempt { place, failed: None });
         }
-        self.attempt = Some(Attempt { place, failed: None });
         let ready = place.provider().ready().await;
         Input::Ready(ready.map_err(|error| self.why = Some(RequestFailure::Provider(error))).is_ok())
     }
@@ -178,7 +180,7 @@ impl<'a> RefreshTask<'a> {
         match self.place.runtime.records.swap(row, expected, &next, expires_at, vec![]).await {
             Ok(Some(version)) => {
                 let rotated = next.has_left_its_seed() && !grant.has_left_its_seed();
-                if to == NextRow::Refreshed && rotated && !self.place.runtime.records.is_durable() {
+                if rotated && !self.place.runtime.records.is_durable() {
                     self.tell(EventCode::NeedsOperator, ROTATED);
                 }
                 if to == NextRow::Stripped {

@@ -45,8 +45,22 @@ impl Without {
     }
 
     fn of(mode: Mode, shape: Shape, provider: ProviderConfig, edit: impl FnOnce(Config) -> Config) -> Self {
+        Self::with(shape, provider, |_| mode, edit)
+    }
+
+    /// A GitHub App, whose tokens at it are one account's.
+    fn shared(account: impl FnOnce(&OAuth2Provider) -> SharedAccount) -> Self {
+        let mode = |server: &OAuth2Provider| Mode::SingleUser(account(server));
+        Self::with(shapes::github_app(), preset("github"), mode, |config| config)
+    }
+
+    fn with(
+        shape: Shape, provider: ProviderConfig, mode: impl FnOnce(&OAuth2Provider) -> Mode,
+        edit: impl FnOnce(Config) -> Config,
+    ) -> Self {
         let world = World::new();
         let server = OAuth2Provider::start(&world.net, &world.clock, shape);
+        let mode = mode(&server);
         let (events, store) = (Events::default(), MemoryStore::new());
         let config = edit(config(&world.net, &world.clock).provider(provider));
         let layer = OidcLayer::from_config(config.on_event(events.hook()).mode(mode), store.clone());

@@ -5,16 +5,17 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::header::RETRY_AFTER;
 
-use super::{APP, HOUR, OP, PAUSE, World};
+use super::store::{FaultyStore, Mode};
+use super::{APP, HOUR, OP, PAUSE, REPLICA, World};
 use crate::support::browser::Browser;
-use crate::support::fault::Fault;
+use crate::support::fault::{Fault, Gate};
 use crate::support::net::answer;
 use crate::support::provider::Endpoint;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// So many people, whose tokens are over.
-async fn crowd_of(world: &World, people: usize) -> Vec<Browser> {
+pub(super) async fn crowd_of(world: &World, people: usize) -> Vec<Browser> {
     let mut crowd = Vec::new();
     for number in 0..people {
         let name = format!("person{number}");
@@ -96,6 +97,57 @@ async fn a_429_is_one_persons_and_three_are_the_providers() {
         world.clock.advance(PAUSE);
         assert_eq!(good(&world, &crowd).await, 5, "{limited}");
     }
+}
+
+/// Whoever asks whether the provider is back, and is overtaken at the store, asks all the same.
+#[tokio::test]
+async fn who_is_overtaken_at_the_lease_is_not_held_back_by_itself() {
+    for overtaken in [false, true] {
+        let mut world = World::new();
+        let store = FaultyStore::over(world.app.store.clone());
+        world.serve_over(store.clone(), |config| config);
+        let crowd = crowd_of(&world, 4).await;
+        world.net.fault(OP, "/token", Fault::Status(503));
+        assert_eq!(good(&world, &crowd).await, 0);
+        world.net.heal(OP);
+        world.clock.advance(3 * SECOND);
+        if overtaken {
+            store.swaps(Mode::Overtaken);
+        }
+        assert_eq!(good(&world, &crowd[3..]).await, 1, "{overtaken}");
+    }
+}
+
+/// Whoever waits for another process's refresh asks nothing: somebody else may.
+#[tokio::test]
+async fn who_waits_for_another_process_leaves_the_question_to_others() {
+    let mut world = World::new();
+    let store = FaultyStore::over(world.app.store.clone());
+    world.serve_over(store.clone(), |config| config);
+    let _replica = world.replica();
+    let crowd = crowd_of(&world, 4).await;
+    world.net.fault(OP, "/token", Fault::Status(503));
+    assert_eq!(good(&world, &crowd).await, 0);
+    world.net.heal(OP);
+    world.clock.advance(3 * SECOND);
+    // It is to ask, and another process has the lease a moment earlier.
+    let (lease, question) = (Gate::new(), world.gate());
+    store.swaps(Mode::Gate(lease.clone()));
+    let overtaken = world.asking(APP, &crowd[0]);
+    lease.wait_for_arrivals(1).await;
+    let asking = world.asking(REPLICA, &crowd[0]);
+    question.wait_for_arrivals(1).await;
+    store.swaps(Mode::Works);
+    lease.open();
+    world.somebody_waits().await;
+    world.net.heal(OP);
+    world.clock.advance(3 * SECOND);
+    assert_eq!(good(&world, &crowd[1..2]).await, 1);
+    question.open();
+    for asked in [overtaken, asking] {
+        assert_eq!(asked.await.unwrap().unwrap().status(), 200);
+    }
+    assert_eq!(world.op.reuse_detected(), 0);
 }
 
 /// A refusal that says something of a grant is an answer of a provider that is there.

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use tower_oidc::EventCode;
 
+use super::away::crowd_of;
 use super::store::{FaultyStore, Mode};
-use super::{APP, HOUR, LEASE, REPLICA, World, expired, expired_in};
+use super::{APP, HOUR, LEASE, REPLICA, World, expired, expired_in, settle};
 use crate::support::app::OP;
 use crate::support::fault::{Fault, Gate};
+use crate::support::store::{Trouble, Verb};
 
 #[tokio::test]
 async fn whoever_finds_a_lease_waits_and_takes_what_the_other_brought() {
@@ -47,6 +49,52 @@ async fn the_wait_ends_with_the_write() {
     // Not quite none: where the rows are in a database, that one's time passes too.
     assert!(before.elapsed() < Duration::from_secs(4), "{:?}", before.elapsed());
     here.await.unwrap().unwrap();
+}
+
+/// Whoever waits for another process is out of the line at the store: however many wait, others are refreshed.
+#[tokio::test]
+async fn those_who_wait_for_another_process_hold_up_nobody() {
+    let world = World::new();
+    let _replica = world.replica();
+    let crowd = crowd_of(&world, 34).await;
+    let (last, waiting) = crowd.split_last().unwrap();
+    let gate = world.gate();
+    let mut asked: Vec<_> = waiting.iter().map(|browser| world.asking(REPLICA, browser)).collect();
+    gate.wait_for_arrivals(waiting.len()).await;
+    world.net.heal(OP);
+    asked.extend(waiting.iter().map(|browser| world.asking(APP, browser)));
+    while world.app.store.waits() < waiting.len() {
+        settle().await;
+    }
+    let (status, said) = world.tok(last).await;
+    assert_eq!(status, 200, "{said}");
+    assert_eq!(gate.arrived(), waiting.len(), "the control: all the others wait");
+    gate.open();
+    for asked in asked {
+        assert_eq!(asked.await.unwrap().unwrap().status(), 200);
+    }
+    assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (34, 0));
+}
+
+/// While the provider takes its time the lease is renewed, and no more often than it must be. A renewal that failed is tried
+/// again soon.
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_renewed_at_its_pace() {
+    for (renewal, expected) in [(None, 1 + 2), (Some(Trouble::FailOnce), 1 + 3)] {
+        let world = World::new();
+        let (store, _app) = world.watched();
+        let (world, alice) = expired_in(world).await;
+        let gate = world.gate();
+        let asked = world.asking(APP, &alice);
+        gate.wait_for_arrivals(1).await;
+        settle().await;
+        let before = store.writes() - 1;
+        renewal.into_iter().for_each(|trouble| store.trouble(Verb::Swap, trouble));
+        tokio::time::sleep(Duration::from_millis(8500)).await;
+        assert_eq!(store.writes() - before, expected);
+        gate.open();
+        assert_eq!(asked.await.unwrap().unwrap().status(), 200);
+    }
 }
 
 #[tokio::test]

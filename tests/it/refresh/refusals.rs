@@ -36,6 +36,7 @@ async fn the_person_comes_where_the_provider_wants_to_see_them() {
         let (status, said) = world.tok(&alice).await;
         assert_eq!((status, code(&said).as_str()), (403, "consent_required"), "{error}");
         assert!(problem(&said)["connect_url"].is_string(), "{error}: {said}");
+        assert_eq!(world.app.events.count(EventCode::RefreshRefused), 1, "{error}");
         let page = alice.visit(&format!("{APP}/tok")).await;
         assert_eq!((page.status.as_u16(), page.path_and_query()), (200, "/tok"), "{error}");
         assert_eq!(world.op.refreshes().len(), 1, "{error}");
@@ -133,6 +134,32 @@ async fn an_unclear_refusal_counts_as_an_outage_and_after_a_day_as_the_persons()
         world.clock.advance(3 * HOUR);
         let (got, said) = world.tok(&alice).await;
         assert_eq!((got, code(&said).as_str()), (403, "consent_required"), "{status} {body}, a day later: {said}");
+    }
+}
+
+/// What is no answer at all in between does not begin the day anew; tokens in between do.
+#[tokio::test]
+async fn a_day_of_unclear_refusals_is_not_begun_anew_by_an_outage() {
+    for (works, expected) in [(false, "consent_required"), (true, "unavailable")] {
+        let (world, alice) = expired().await;
+        world.op.answer(Endpoint::Refresh, 400, "text/plain", "");
+        assert_eq!(world.tok(&alice).await.0, 503);
+        for round in 0..4 {
+            world.clock.advance(7 * HOUR);
+            match (round, works) {
+                (1, true) => world.op.honest(),
+                (1, false) => world.op.answer(Endpoint::Refresh, 500, "text/plain", ""),
+                _ => world.op.answer(Endpoint::Refresh, 400, "text/plain", ""),
+            }
+            let (status, said) = world.tok(&alice).await;
+            if round == 3 {
+                assert_eq!(code(&said), expected, "{said}");
+            } else {
+                assert_eq!(status == 200, (round, works) == (1, true), "{round}: {said}");
+            }
+            // The session was used, and this is written before the clock moves past the idle time.
+            world.app.layer.drain().await;
+        }
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) enum Mode {
     /// It writes, and never answers, once.
     HangsAfter,
     Gate(Gate),
+    /// Somebody else writes the same row a moment earlier, once.
+    Overtaken,
 }
 
 #[derive(Clone, Default)]
@@ -70,7 +72,7 @@ impl FaultyStore {
         let mut mode = mode.lock().unwrap();
         match &*mode {
             // Once.
-            Mode::Lies | Mode::HangsAfter => std::mem::take(&mut *mode),
+            Mode::Lies | Mode::HangsAfter | Mode::Overtaken => std::mem::take(&mut *mode),
             lasting => lasting.clone(),
         }
     }
@@ -84,7 +86,7 @@ impl FaultyStore {
         let mode = self.next_mode(mode);
         let failed = StoreError::unavailable("a test wants it so", "on purpose");
         match mode {
-            Mode::Works => work.await,
+            Mode::Works | Mode::Overtaken => work.await,
             Mode::Fails => Err(failed),
             Mode::Lies => work.await.and(Err(StoreError::outcome_unknown("a test wants it so", "on purpose"))),
             Mode::Refuses => Err(StoreError::refused("a test wants it so")),
@@ -109,7 +111,13 @@ impl Store for FaultyStore {
     fn swap(
         &self, key: Key, expected: Option<Version>, record: Record,
     ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
-        Box::pin(self.run(&self.swaps, self.inner.swap(key, expected, record)))
+        Box::pin(async move {
+            let is_overtaken = matches!(*self.swaps.lock().unwrap(), Mode::Overtaken);
+            if is_overtaken && let Some(Stored { version, record }) = self.inner.load(key).await? {
+                self.inner.swap(key, Some(version), record).await?;
+            }
+            self.run(&self.swaps, self.inner.swap(key, expected, record)).await
+        })
     }
 
     fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>> {

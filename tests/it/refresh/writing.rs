@@ -5,9 +5,10 @@ use std::time::Duration;
 use tower_oidc::EventCode;
 
 use super::store::{FaultyStore, Mode};
-use super::{APP, HOUR, OP, PAUSE, World, settle};
+use super::{APP, HOUR, OP, PAUSE, World, code, settle};
 use crate::support::browser::Browser;
 use crate::support::fault::Gate;
+use crate::support::provider::Endpoint;
 
 async fn world() -> (World, Browser, FaultyStore) {
     let mut world = World::new();
@@ -68,6 +69,39 @@ async fn tokens_that_the_store_refuses_for_good_are_not_tried_for_ever() {
         let drained = tokio::time::timeout(HOUR, world.app.layer.drain()).await;
         assert_eq!(drained.is_ok(), ends, "a flight lands, or goes on");
         store.swaps(Mode::Works);
+    }
+}
+
+/// What cannot be written is told of once, and once more when it is given up.
+#[tokio::test(start_paused = true)]
+async fn an_operator_reads_once_that_tokens_are_not_written_and_once_that_they_are_lost() {
+    let (world, alice, store) = world().await;
+    let gate = world.gate_answers();
+    let waiting = world.asking(APP, &alice);
+    gate.wait_for_arrivals(1).await;
+    store.swaps(Mode::Fails);
+    gate.open();
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(world.app.events.count(EventCode::RefreshPersistFailed), 1);
+    store.swaps(Mode::Refuses);
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 503);
+    assert_eq!(world.app.events.count(EventCode::RefreshPersistFailed), 2);
+}
+
+/// What the provider said is the answer, whether the lease can be given up or not.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_cannot_be_given_up_hides_no_refusal() {
+    for mode in [Mode::Works, Mode::Fails, Mode::Refuses] {
+        let (world, alice, store) = world().await;
+        world.op.answer_error(Endpoint::Refresh, 401, "invalid_client");
+        let gate = world.gate_answers();
+        let waiting = world.asking(APP, &alice);
+        gate.wait_for_arrivals(1).await;
+        store.swaps(mode);
+        gate.open();
+        let answer = waiting.await.unwrap().unwrap();
+        let said = String::from_utf8_lossy(answer.body()).into_owned();
+        assert_eq!((answer.status().as_u16(), code(&said).as_str()), (503, "operator_action_required"), "{said}");
     }
 }
 
@@ -151,6 +185,7 @@ async fn a_store_that_is_away_spends_no_refresh_token() {
             }
         }
         assert_eq!(world.op.refreshes().len(), 0, "no lease, no request (load {load})");
+        assert!(!world.app.events.has(EventCode::RefreshPersistFailed), "no tokens are lost (load {load})");
         set(Mode::Works);
         world.clock.advance(PAUSE);
         world.token_of(&alice, "alice").await;

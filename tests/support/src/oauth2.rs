@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, HeaderValue, LOCATION};
+use http::header::{AUTHORIZATION, HeaderValue, LOCATION, RETRY_AFTER};
 use http::{Method, Request, Response};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -55,6 +55,8 @@ struct State {
     access: HashMap<String, (String, Option<u64>)>,
     refresh: HashMap<String, String>,
     edit: Option<Edit>,
+    /// The seconds after which it says anything of people again.
+    limit: Option<u64>,
     authorizations: Vec<Params>,
     tokens: Vec<Params>,
     reuse: usize,
@@ -76,6 +78,7 @@ impl OAuth2Provider {
             access: HashMap::new(),
             refresh: HashMap::new(),
             edit: None,
+            limit: None,
             authorizations: Vec::new(),
             tokens: Vec::new(),
             reuse: 0,
@@ -105,8 +108,14 @@ impl OAuth2Provider {
         lock(&self.0).edit = Some(Arc::new(edit));
     }
 
+    /// Says nothing of people, and after how many seconds it does again.
+    pub fn limit(&self, seconds: u64) {
+        lock(&self.0).limit = Some(seconds);
+    }
+
     pub fn honest(&self) {
-        lock(&self.0).edit = None;
+        let mut state = lock(&self.0);
+        (state.edit, state.limit) = (None, None);
     }
 
     pub fn set(&self, change: impl FnOnce(&mut Shape)) {
@@ -124,6 +133,14 @@ impl OAuth2Provider {
     /// How often a refresh token came that was spent before.
     pub fn reuse(&self) -> usize {
         lock(&self.0).reuse
+    }
+
+    /// A refresh token of somebody, as one that an operator has.
+    pub fn refresh_token_of(&self, user: &str) -> String {
+        let mut state = lock(&self.0);
+        let token = state.draw("rt");
+        state.refresh.insert(token.clone(), user.to_owned());
+        token
     }
 
     pub fn forget_refresh_tokens(&self) {
@@ -188,6 +205,8 @@ impl State {
                 self.refresh.remove(&given);
             }
             (user, self.shape.scopes.join(self.shape.separators.0))
+        } else if text("grant_type") == "client_credentials" {
+            (text("client_id"), text("scope"))
         } else {
             let Some((user, asked)) = self.codes.remove(&text("code")) else { return refused(self) };
             let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(text("code_verifier")));
@@ -232,6 +251,11 @@ impl State {
     }
 
     fn about(&mut self, request: &Request<Bytes>, about: About) -> Response<Bytes> {
+        if let Some(seconds) = self.limit {
+            let mut limited = answer(429, "");
+            limited.headers_mut().insert(RETRY_AFTER, seconds.into());
+            return limited;
+        }
         let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let token = header.and_then(|header| header.strip_prefix("Bearer "));
         let is_named = request.headers().contains_key("user-agent");

@@ -11,6 +11,7 @@ mod refresh_protocol;
 mod refusal;
 
 mod calm;
+mod edges;
 mod removed;
 mod world;
 
