@@ -216,4 +216,14 @@ mod tests {
         let few = PendingSingleUses::read(&found[..2], &HeaderMap::new(), &policy).unwrap();
         assert_eq!(few.waiting.len(), 2);
     }
+
+    #[test]
+    fn a_cookie_is_named_after_the_beginning_of_its_value() {
+        let value = URL_SAFE_NO_PAD.encode([7; 38]);
+        let policy = CookiePolicy::new("app", true);
+        for (name, is_read) in [(&value[..8], true), (&value[..7], false), ("", false), ("AAAAAAAA", false)] {
+            let cookie = format!("{name}={value}");
+            assert_eq!(PendingSingleUse::read(cookie.as_bytes(), &policy).is_some(), is_read, "{name}");
+        }
+    }
 }

@@ -62,6 +62,12 @@ fn with_routes() -> axum::Router {
                 |tokens: UserTokens| async move { tokens.access_token(&format!("{API}/mail/")).await.map(|_| "never") },
             ),
         )
+        .route(
+            "/both",
+            get(|one: Result<SingleUseToken, Error>, other: Result<SingleUseToken, Error>| async move {
+                format!("{} {}", one.is_ok(), other.is_ok())
+            }),
+        )
         .route("/list", get(|tokens: UserTokens| async move { tokens.connections().await.map(axum::Json) }))
 }
 
@@ -113,6 +119,21 @@ async fn a_token_for_one_use_is_handed_out_once() {
     assert_eq!(world.who(&alice).await, "a1");
     // And once more from the beginning.
     assert_ne!(token_in(&connect(&alice, "/export").await), token);
+}
+
+/// However many wait, and however often a handler asks.
+#[tokio::test]
+async fn one_request_has_one_of_them() {
+    let (world, _, _) = site();
+    let alice = world.signed_in("alice").await;
+    for _ in 0..2 {
+        assert_eq!(connect(&alice, "/who").await.status, 200);
+    }
+    assert_eq!(waiting(&alice).len(), 2);
+    for (said, left) in [("true false", 1), ("true false", 0), ("false false", 0)] {
+        let page = alice.navigate(&format!("{APP}/both")).await;
+        assert_eq!((page.text().as_str(), waiting(&alice).len()), (said, left));
+    }
 }
 
 /// Of many that ask at the same time, in two processes, one has it.

@@ -16,6 +16,7 @@ use crate::support::app::{API, APP, App, EVIL, OP, World};
 use crate::support::browser::{Browser, Page};
 use crate::support::fault::{Fault, Gate};
 use crate::support::html::Form;
+use crate::support::provider::Endpoint;
 use crate::support::random::assert_absent;
 use crate::support::store::{Trouble, Verb, WatchedStore};
 
@@ -382,6 +383,24 @@ async fn a_visitors_token_is_refreshed_once_and_their_time_ends() {
         assert_ne!(tokens[0], first.as_bytes());
         world.clock.advance(HOUR * 24 * 31);
         assert_eq!(token(&browser, "photos").await, Err("consent_required".into()));
+    }
+}
+
+/// What the provider refuses the application is not the visitor's to mend; what it refuses them is.
+#[tokio::test]
+async fn a_refused_application_costs_no_visitor_their_grant() {
+    for world in worlds() {
+        world.op.sign_in_as("alice");
+        let browser = world.browser();
+        connect(&browser, "photos").await;
+        for (error, code) in [("invalid_client", "operator_action_required"), ("invalid_grant", "consent_required")] {
+            world.clock.advance(HOUR);
+            world.op.answer_error(Endpoint::Refresh, 400, error);
+            assert_eq!(token(&browser, "photos").await, Err(code.into()));
+            world.op.honest();
+            world.clock.advance(HOUR);
+            assert_eq!(token(&browser, "photos").await.is_ok(), error == "invalid_client");
+        }
     }
 }
 

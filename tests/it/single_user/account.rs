@@ -241,11 +241,26 @@ async fn client_credentials_work_again_once_they_are_not_refused() {
             assert_eq!(reads_as(&world.browser()).await, "operator_action_required", "{error}");
             assert_eq!(state(&app).await, AccountState::NeedsOperator, "{error}");
         }
+        assert_eq!(app.events.count(EventCode::NeedsOperator), 2, "{error}: once for each request");
         world.op.honest();
         world.clock.advance(Duration::from_secs(5));
         assert_eq!(reads_as(&world.browser()).await, CLIENT_ID, "{error}");
         assert_eq!(state(&app).await, AccountState::Connected, "{error}");
     }
+}
+
+/// Nothing of a person's is sent, so that nothing of one can be over, however long the provider says nothing of use.
+#[tokio::test]
+async fn client_credentials_outlive_a_day_of_unclear_refusals() {
+    let world = World::new();
+    start(&world, SharedAccount::client_credentials(), Durable(MemoryStore::new()), |config| config);
+    world.op.answer(Endpoint::Token, 400, "text/plain", "");
+    for _ in 0..5 {
+        assert_eq!(reads_as(&world.browser()).await, "unavailable");
+        world.clock.advance(Duration::from_secs(7 * 3600));
+    }
+    world.op.honest();
+    assert_eq!(reads_as(&world.browser()).await, CLIENT_ID);
 }
 
 /// What the provider refuses of the application itself is not the account's fault: once the registration is mended,

@@ -8,7 +8,7 @@ use tower_oidc::{Config, Error, Resource, UserTokens};
 use super::{HOUR, REPLICA, cookies_of, two_processes};
 use crate::support::app::{API, APP, App, OP, World, routes};
 use crate::support::browser::Browser;
-use crate::support::fault::Fault;
+use crate::support::fault::{Fault, Gate};
 
 /// The browser asks for a token and keeps what the answer sets.
 async fn tok(browser: &Browser) -> String {
@@ -198,4 +198,52 @@ async fn a_token_that_is_renewed_early_serves_meanwhile() {
         assert_ne!(world.tok(&alice).await, first, "the flight went on");
         assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (1, 0));
     }
+}
+
+/// Each of the answers that waited brings it, whichever of them arrives.
+#[tokio::test]
+async fn every_answer_brings_a_token_that_is_renewed_early() {
+    let world = World::stateless();
+    let alice = world.signed_in("alice").await;
+    let first = tok(&alice).await;
+    world.clock.advance(HOUR - Duration::from_secs(30));
+    let asked: Vec<_> = (0..5).map(|_| tokio::spawn(world.ask(APP, &alice, "/tok"))).collect();
+    for answer in asked {
+        let answer = answer.await.unwrap().unwrap();
+        assert_ne!(answer.body(), first.as_bytes());
+        let set: Vec<_> = answer.headers().get_all("set-cookie").iter().map(|set| set.to_str().unwrap()).collect();
+        assert!(set.iter().any(|set| set.contains("-grant")), "{set:?}");
+    }
+    assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (1, 0));
+}
+
+/// Two APIs whose tokens age together, and one refresh at a time: the answer of each brings its own.
+#[tokio::test]
+async fn of_two_tokens_that_age_together_each_reaches_the_browser() {
+    let world = World::stateless_with(|mut config| {
+        config.provider.resources.clear();
+        ["a", "b"].into_iter().fold(config, |config, name| {
+            let url = format!("{API}/{name}/");
+            config.resource(Resource::new(name, &url).indicator(url))
+        })
+    });
+    let alice = world.signed_in("alice").await;
+    let fetch = |name: &str| format!("/fetch?u={API}/{name}/x");
+    for name in ["a", "b"] {
+        assert_eq!(alice.navigate(&format!("{APP}{}", fetch(name))).await.status, 200);
+    }
+    world.clock.advance(HOUR - Duration::from_secs(30));
+    let gate = Gate::new();
+    world.net.fault(OP, "/token", Fault::Gate(gate.clone()));
+    let asked: Vec<_> = ["a", "b"].map(|name| tokio::spawn(world.ask(APP, &alice, &fetch(name)))).into();
+    gate.wait_for_arrivals(1).await;
+    super::settle().await;
+    gate.open();
+    for answer in asked {
+        assert_eq!(answer.await.unwrap().unwrap().status(), 200);
+    }
+    let sent: Vec<_> = world.api.requests().into_iter().map(|request| request.authorization.unwrap()).collect();
+    let distinct: std::collections::HashSet<_> = sent.iter().collect();
+    assert_eq!((sent.len(), distinct.len()), (4, 4), "the old of each, and the new");
+    assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (2 + 2, 0));
 }
