@@ -233,9 +233,9 @@ load() {
 lines() {
   find src -name '*.rs' ! -name tests.rs -print0 | xargs -0 awk '
     FNR == 1 { tests = 0 }
-    /^#\[cfg\(test\)\]/ { tests = 1 }
-    /^}/ { if (tests) tests = 2 }
-    tests == 1 || /^ *\/\// || /^ *$/ { next }
+    /^#\[cfg\(test\)\]/ { tests = 1; next }
+    tests { if (/^}/ || /^(pub\(.*\) )?(mod|use) .*;$/) tests = 0; next }
+    /^ *\/\// || /^ *$/ { next }
     { count++ }
     END { print count }'
 }
