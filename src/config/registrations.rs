@@ -54,6 +54,9 @@ impl RelyingParty {
             let mut found = Vec::new();
             names(provider, &providers[..index], &mut found);
             registration(provider, &mut found);
+            if index == 0 && !provider.login {
+                found.push("it is the first, and has no logins: begin with a provider for logins".to_owned());
+            }
             let keys = Arc::new(client_authentication(provider, &mut found));
             let internal_url = internal_url(provider, public_url, &mut found);
             let named = |problem| if several { format!("provider {:?}: {problem}", provider.name) } else { problem };

@@ -41,6 +41,8 @@ const REMEMBERED: u64 = 1024 * 1024 * 1024;
 /// So many sessions are written at once to last longer. No request waits for it, and it takes no connection from requests
 /// that wait for one.
 const EXTENDING: usize = 4;
+/// The name of the gauge of sessions that this process remembers.
+const KNOWN: &str = "tower_oidc_sessions_known";
 /// The session that lasts, if one does, from this process or the store.
 pub(crate) type SessionFound = Result<Option<Arc<Session>>, StoreError>;
 
@@ -261,7 +263,7 @@ impl Sessions {
 
     fn remember(&self, id: SessionId, session: impl FnOnce() -> Arc<Session>) -> Arc<Session> {
         let Ok(session) = self.remembered.get_or_insert_with(&id, || Ok::<_, Infallible>(session()));
-        metrics::level("tower_oidc_sessions_known", || self.remembered.len());
+        metrics::level(KNOWN, || self.remembered.len());
         session
     }
 
@@ -304,6 +306,7 @@ impl Sessions {
     /// Lets go of what is over. A session that is idle here and used elsewhere is read again when it comes.
     pub(crate) fn forget_over(&self, now: Timestamp) {
         self.remembered.retain(|_, session| now < session.expires_at(self.idle_lifetime));
+        metrics::level(KNOWN, || self.remembered.len());
         if let Some(carried) = &self.carried {
             carried.forget_over(now);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::clock::Timestamp;
@@ -96,11 +96,11 @@ impl InFlight {
         }
         let turn = Arc::clone(&self.turns).acquire_owned().await.ok()?;
         // Whoever joins has the lock. One receiver is the list's own.
-        let mut under_way = self.under_way.lock();
+        let under_way = self.under_way.lock();
         if sender.receiver_count() > 1 {
             return Some(turn);
         }
-        under_way.remove(&key);
+        remove(under_way, key);
         None
     }
 
@@ -116,10 +116,13 @@ impl InFlight {
 
     /// Takes the refresh off the list: later requests start from the store.
     pub(crate) fn leave(&self, key: Key) {
-        let mut under_way = self.under_way.lock();
-        under_way.remove(&key);
-        metrics::level(UNDER_WAY, || under_way.len());
+        remove(self.under_way.lock(), key);
     }
+}
+
+fn remove(mut under_way: MutexGuard<'_, HashMap<Key, RefreshReceiver>>, key: Key) {
+    under_way.remove(&key);
+    metrics::level(UNDER_WAY, || under_way.len());
 }
 
 #[cfg(test)]

@@ -181,7 +181,7 @@ async fn providers_that_cannot_be_told_apart_are_refused() {
         layer.err().map(|error| error.problems().to_vec()).unwrap_or_default()
     };
     assert_eq!(problems(|config| config.add_provider(work())), [] as [String; 0]);
-    let refused: [(fn(Config) -> Config, &str); 8] = [
+    let refused: [(fn(Config) -> Config, &str); 10] = [
         (|config| config.add_provider(work()).add_provider(work_again()), "has the same name"),
         (
             |config| config.add_provider(ProviderConfig::new(OP2, "c").client_secret("s").name("DEFAULT")),
@@ -210,6 +210,23 @@ async fn providers_that_cannot_be_told_apart_are_refused() {
         (
             |config| config.add_provider(work().without_login().resource(Resource::new("x", "https://x.test/"))),
             "no logins",
+        ),
+        // Rules about administrators would be about people of it, of whom there are none.
+        (
+            |mut config| {
+                config.provider = config.provider.without_login();
+                config.provider.resources.clear();
+                config.add_provider(work())
+            },
+            "begin with a provider for logins",
+        ),
+        (
+            |mut config| {
+                config.provider = config.provider.without_login();
+                config.provider.resources.clear();
+                config
+            },
+            "begin with a provider for logins",
         ),
     ];
     for (edit, said) in refused {
