@@ -37,10 +37,7 @@ impl<B> From<Bytes> for ResponseBody<B> {
     }
 }
 
-impl<B> Body for ResponseBody<B>
-where
-    B: Body<Data = Bytes, Error: Into<BoxError>>,
-{
+impl<B: Body<Data = Bytes, Error: Into<BoxError>>> Body for ResponseBody<B> {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -71,10 +68,7 @@ pub struct ApiBody {
 
 impl ApiBody {
     /// A body that is sent, or received, while it is made.
-    pub fn stream<B>(body: B) -> Self
-    where
-        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-    {
+    pub fn stream(body: impl Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static) -> Self {
         let stream = UnsyncBoxBody::new(body.map_err(Into::into)).fuse();
         Self { bytes: Bytes::new(), stream: Some(Arc::new(Mutex::new(stream))) }
     }

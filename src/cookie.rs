@@ -172,13 +172,16 @@ pub(crate) fn http_date(text: &str) -> Option<u64> {
 /// What a `Set-Cookie` line has besides its value.
 pub(crate) const LINE: usize = "set-cookie: \r\n".len();
 
-pub(crate) fn append(headers: &mut HeaderMap, cookie: HeaderValue) {
-    headers.append(SET_COOKIE, cookie);
+/// Sets these, too. Says whether there are any.
+pub(crate) fn append(headers: &mut HeaderMap, set: impl IntoIterator<Item = HeaderValue>) -> bool {
+    let before = headers.len();
+    headers.extend(set.into_iter().map(|cookie| (SET_COOKIE, cookie)));
+    headers.len() > before
 }
 
 /// The answer that sets these cookies, too.
 pub(crate) fn with<B>(mut answer: Response<B>, set: impl IntoIterator<Item = HeaderValue>) -> Response<B> {
-    set.into_iter().for_each(|cookie| append(answer.headers_mut(), cookie));
+    append(answer.headers_mut(), set);
     answer
 }
 

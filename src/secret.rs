@@ -47,6 +47,20 @@ macro_rules! opaque {
 }
 pub(crate) use opaque;
 
+/// A type that is read as one of its fields is.
+macro_rules! derefs {
+    ($type:ty => $field:tt: $target:ty) => {
+        impl std::ops::Deref for $type {
+            type Target = $target;
+
+            fn deref(&self) -> &$target {
+                &self.$field
+            }
+        }
+    };
+}
+pub(crate) use derefs;
+
 impl Secret {
     /// Takes a secret over.
     pub fn new(secret: impl Into<String>) -> Self {
@@ -73,14 +87,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-impl From<String> for Secret {
-    fn from(secret: String) -> Self {
-        Self::new(secret)
-    }
-}
-
-impl From<&str> for Secret {
-    fn from(secret: &str) -> Self {
+impl<T: Into<String>> From<T> for Secret {
+    fn from(secret: T) -> Self {
         Self::new(secret)
     }
 }

@@ -94,11 +94,10 @@ impl CheckedApi {
         }
         let logins = || relying_parties.iter().filter(|one| one.login && one.issuer.issues_id_tokens());
         let named = |name: &String| logins().any(|one| one.name == *name && one.has_client_credentials());
-        if api.introspect_at.as_ref().is_some_and(|name| !named(name)) {
+        if let Some(name) = api.introspect_at.as_ref().filter(|name| !named(name)) {
             problems.push(format!(
-                "introspect_at is {:?}: use the name of an OpenID Provider for logins at which this application proves \
-                 itself",
-                api.introspect_at
+                "introspect_at is {name:?}: use the name of an OpenID Provider for logins at which this application \
+                 proves itself"
             ));
         }
         if api.introspection_age > LOOK_AGAIN {

@@ -15,9 +15,9 @@ pub(crate) const PERSONAL: &[&str] = &["openid", "profile", "email", "address", 
 /// The checked connections for users who signed in at one provider; the login itself is the first.
 #[derive(Clone, Debug)]
 pub(crate) struct CheckedConnections {
-    all: Vec<CheckedConnection>,
+    pub(crate) all: Vec<CheckedConnection>,
     /// The scopes and resources of a login.
-    sign_in: Option<CheckedConnection>,
+    pub(crate) sign_in: Option<CheckedConnection>,
     pub(crate) resources: Resources,
 }
 
@@ -105,18 +105,8 @@ impl CheckedConnections {
         }
     }
 
-    /// The login's connection as it is requested; `None` for a provider without logins. In single-user mode it has fewer
-    /// scopes than the account's connection of the same name.
-    pub(crate) fn sign_in(&self) -> Option<&CheckedConnection> {
-        self.sign_in.as_ref()
-    }
-
     pub(crate) fn others(&self) -> impl Iterator<Item = &CheckedConnection> {
         self.all.iter().filter(|connection| connection.name != LOGIN)
-    }
-
-    pub(crate) fn all(&self) -> &[CheckedConnection] {
-        &self.all
     }
 
     pub(crate) fn named(&self, name: &str) -> Option<&CheckedConnection> {

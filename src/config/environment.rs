@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::error::ConfigError;
 use crate::provider::Network;
 use crate::secret::Secret;
 
 /// Where variables come from, and what is wrong with those that were read.
 pub(crate) struct Environment<'a> {
     variable: &'a dyn Fn(&str) -> Option<String>,
-    problems: Vec<String>,
+    pub(crate) problems: Vec<String>,
 }
 
 impl<'a> Environment<'a> {
@@ -64,11 +63,6 @@ impl<'a> Environment<'a> {
     pub(crate) fn refuse<T>(&mut self, problem: impl Into<String>) -> Option<T> {
         self.note(problem);
         None
-    }
-
-    /// Returns the value that was read, or every problem of the variables.
-    pub(crate) fn checked<T>(self, read: T) -> Result<T, ConfigError> {
-        ConfigError::check(self.problems).map(|()| read)
     }
 }
 

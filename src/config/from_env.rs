@@ -145,7 +145,7 @@ impl Config {
                  without OpenID Connect set OIDC_PRESET, such as github",
             );
         }
-        environment.checked(config)
+        ConfigError::check(environment.problems).map(|()| config)
     }
 }
 
@@ -192,12 +192,6 @@ impl ProviderConfig {
             }
             config.provider = first;
         }
-        if !config.provider.login {
-            environment.note(format!(
-                "the first provider, {:?}, has no logins: begin with a provider for logins",
-                config.provider.name
-            ));
-        }
         config.more_providers.extend(providers);
     }
 
@@ -211,6 +205,7 @@ impl ProviderConfig {
         let or = |end: &str, default: &Option<String>| text(end).or_else(|| default.clone());
         let key_file = |path: String| PrivateKey::File(path.into());
         let listed = |end: &str| Some(environment.list(&name(end))).filter(|list| !list.is_empty());
+        let signing_alg = or("TOKEN_ENDPOINT_AUTH_SIGNING_ALG", &defaults.token_endpoint_auth_signing_alg);
         let mut provider = Self {
             issuer: text("ISSUER").unwrap_or_else(|| defaults.issuer.clone()),
             internal_url: or("INTERNAL_URL", &defaults.internal_url),
@@ -221,10 +216,7 @@ impl ProviderConfig {
             client_assertion_issuer: text("CLIENT_ASSERTION_ISSUER"),
             client_assertion_file: text("CLIENT_ASSERTION_FILE").map(PathBuf::from),
             client_assertion_audience: or("CLIENT_ASSERTION_AUDIENCE", &defaults.client_assertion_audience),
-            token_endpoint_auth_signing_alg: or(
-                "TOKEN_ENDPOINT_AUTH_SIGNING_ALG",
-                &defaults.token_endpoint_auth_signing_alg,
-            ),
+            token_endpoint_auth_signing_alg: signing_alg,
             logout_url: or("LOGOUT_URL", &defaults.logout_url),
             display_name: or("DISPLAY_NAME", &defaults.display_name),
             id_token_signed_response_alg: or("ID_TOKEN_SIGNED_RESPONSE_ALG", &defaults.id_token_signed_response_alg),

@@ -20,13 +20,6 @@ pub(crate) struct ResourceRoute {
     pub(crate) scopes: Vec<String>,
 }
 
-impl ResourceRoute {
-    /// The tokens of a connection for what is not registered as a resource.
-    pub(crate) fn without_resource(connection: &str) -> Self {
-        Self { connection: connection.to_owned(), ..Self::default() }
-    }
-}
-
 /// The registered resources, checked.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Resources {

@@ -1,6 +1,5 @@
 //! The checked [`Config`], with which the layer works.
 
-use std::ops::Deref;
 use std::time::Duration;
 
 use http::uri::Authority;
@@ -23,7 +22,7 @@ use crate::protocol::{Decision, Facts, Origins, Target};
 use crate::provider::{ProviderId, RelyingParty};
 use crate::records::grant::encode;
 use crate::records::{KeyRing, MIN_SECRET};
-use crate::secret::Secret;
+use crate::secret::{Secret, derefs};
 
 /// A checked configuration. What needs no other form is read as it was written.
 pub(crate) struct Settings {
@@ -50,13 +49,7 @@ pub(crate) struct Settings {
     pub(crate) local: Option<LocalOnly>,
 }
 
-impl Deref for Settings {
-    type Target = Config;
-
-    fn deref(&self) -> &Config {
-        &self.written
-    }
-}
+derefs!(Settings => written: Config);
 
 /// The claims by which somebody is let in or is an admin.
 fn decisive_claims(config: &Config) -> Vec<String> {
@@ -124,7 +117,7 @@ impl Settings {
 
     /// Whether anything is granted without signing in.
     pub(crate) fn takes_visitors(&self) -> bool {
-        self.connections(ProviderId::FIRST).all().iter().any(|connection| connection.visitors)
+        self.connections(ProviderId::FIRST).all.iter().any(|connection| connection.visitors)
     }
 
     /// The path below the base path, for a request to one of the layer's endpoints: `login`, `callback`, ….

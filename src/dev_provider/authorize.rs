@@ -102,7 +102,7 @@ impl IncomingRequest<'_> {
     fn reply(&self, reply: &Reply, outcome: &[(&str, &str)]) -> Response<Bytes> {
         let state = reply.state.as_deref().map(|state| ("state", state));
         // RFC 9207 section 2: errors name their issuer too.
-        let issuer = ("iss", self.settings.issuer.as_str());
+        let issuer = ("iss", self.settings.issuer.given.as_str());
         let fields: Vec<_> = outcome.iter().copied().chain(state).chain([issuer]).collect();
         if reply.form_post {
             return self.form_post(&reply.redirect_uri, &fields);

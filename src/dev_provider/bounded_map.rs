@@ -2,18 +2,15 @@
 
 use std::collections::HashMap;
 
+use smart_default::SmartDefault;
+
 use crate::clock::Timestamp;
 
 /// A map with at most `CAPACITY` entries.
+#[derive(SmartDefault)]
 pub(super) struct Bounded<T, const CAPACITY: usize> {
     /// Each with the time at which it expires.
     pub(super) entries: HashMap<String, (T, Timestamp)>,
-}
-
-impl<T, const CAPACITY: usize> Default for Bounded<T, CAPACITY> {
-    fn default() -> Self {
-        Self { entries: HashMap::new() }
-    }
 }
 
 impl<T, const CAPACITY: usize> Bounded<T, CAPACITY> {

@@ -91,7 +91,7 @@ impl IncomingRequest<'_> {
     /// counts as none at all.
     pub(super) fn open_hint(&self, id_token: &str) -> Option<Hint> {
         let hint: Hint = self.state.keys.open(id_token)?;
-        Some(hint).filter(|hint| hint.iss == self.settings.issuer.as_str())
+        Some(hint).filter(|hint| hint.iss == self.settings.issuer.given)
     }
 }
 

@@ -9,7 +9,7 @@ use super::{DevProviderError, response};
 
 #[derive(Clone)]
 pub(super) struct Issuer {
-    given: String,
+    pub(super) given: String,
     pub(super) url: Url,
 }
 
@@ -23,10 +23,6 @@ impl Issuer {
             ("http" | "https", Some(_)) if plain => Ok(Self { given: given.to_owned(), url }),
             _ => Err(DevProviderError::NotAnIssuer),
         }
-    }
-
-    pub(super) fn as_str(&self) -> &str {
-        &self.given
     }
 
     pub(super) fn origin(&self) -> String {
@@ -73,7 +69,7 @@ impl Issuer {
                 *member = self.url(endpoint).into();
             }
         }
-        metadata["issuer"] = self.as_str().into();
+        metadata["issuer"] = self.given.as_str().into();
         metadata
     }
 }

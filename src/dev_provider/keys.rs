@@ -15,7 +15,7 @@ use crate::protocol::{Algorithm, JwsPolicy, KeySet};
 /// How many keys are remembered: the one that signs, and those whose ID tokens still serve as hints.
 const KEPT: usize = 4;
 /// How many of them are published.
-const PUBLISHED: usize = 2;
+pub(super) const PUBLISHED: usize = 2;
 
 /// The newest first; never empty.
 pub(super) struct Keys(Vec<KeyPair>);
@@ -37,11 +37,7 @@ impl Keys {
     }
 
     /// The key set (RFC 7517 section 5).
-    pub(super) fn public(&self) -> Value {
-        self.newest(PUBLISHED)
-    }
-
-    fn newest(&self, count: usize) -> Value {
+    pub(super) fn newest(&self, count: usize) -> Value {
         json!({ "keys": self.0.iter().take(count).map(|key| &key.public).collect::<Vec<_>>() })
     }
 

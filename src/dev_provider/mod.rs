@@ -45,7 +45,7 @@ mod user_info;
 mod issuer;
 use issuer::Issuer;
 mod keys;
-use keys::Keys;
+use keys::{Keys, PUBLISHED};
 mod state;
 use state::{GRANT_LIFETIME, Person, State};
 mod bounded_map;
@@ -57,7 +57,6 @@ mod response;
 mod tests;
 
 use std::convert::Infallible;
-use std::error::Error;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -67,7 +66,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use parking_lot::Mutex;
-use tower::Service;
+use tower::{BoxError, Service};
 
 use self::response::{Answer, Refusal};
 use crate::clock::{Clock, Random, Timestamp};
@@ -117,7 +116,7 @@ impl DevProvider {
 
     fn with_issuer(issuer: Issuer, local_only: bool) -> Self {
         tracing::warn!(
-            issuer = issuer.as_str(),
+            issuer = issuer.given,
             "the development provider is on: anyone who reaches it signs in as anybody"
         );
         let settings = DevSettings {
@@ -216,7 +215,7 @@ impl DevProvider {
 
     /// The `iss` value, as it was given.
     pub fn issuer(&self) -> &str {
-        self.settings.issuer.as_str()
+        &self.settings.issuer.given
     }
 
     /// Answers one request, without waiting. A request for a path that is not below the issuer's gets 404.
@@ -232,10 +231,7 @@ impl DevProvider {
     }
 }
 
-impl<B> Service<Request<B>> for DevProvider
-where
-    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
-{
+impl<B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static> Service<Request<B>> for DevProvider {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
@@ -348,7 +344,7 @@ impl IncomingRequest<'_> {
         let read = get || method == Method::HEAD;
         match self.settings.issuer.endpoint(request.uri().path()) {
             Some("/.well-known/openid-configuration") if read => Ok(response::json(&self.settings.issuer.metadata())),
-            Some("/jwks") if read => Ok(response::json(&self.state.keys.public())),
+            Some("/jwks") if read => Ok(response::json(&self.state.keys.newest(PUBLISHED))),
             Some("/.well-known/openid-configuration" | "/jwks") => Ok(response::not_allowed("GET, HEAD")),
             Some("/authorize") if get => self.authorize(request),
             Some("/end_session") if get => self.end_session(request),

@@ -120,7 +120,7 @@ impl IncomingRequest<'_> {
             if has(&access.scopes, "openid") {
                 let now = self.now.as_secs();
                 let mut claims = self.claims(&session.person, &access.scopes);
-                claims["iss"] = self.settings.issuer.as_str().into();
+                claims["iss"] = self.settings.issuer.given.as_str().into();
                 claims["aud"] = grant.client_id.as_str().into();
                 claims["iat"] = now.into();
                 claims["exp"] = now.saturating_add(ID_TOKEN_LIFETIME_SECONDS).into();

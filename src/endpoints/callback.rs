@@ -281,6 +281,6 @@ fn needs_a_person(code: &str) -> bool {
 /// The page for what ended without a session or a grant; `again` is the address that tries once more, where it is known.
 fn failed(runtime: &Runtime, failure: &LoginError, again: Option<&str>) -> Response<Bytes> {
     runtime.events().emit(EventCode::LoginRefused, None, cause(failure));
-    let home = || runtime.settings.destination("").map(|home| runtime.settings.login_path(&home));
-    failure.page(&again.map_or_else(|| home().unwrap_or_default(), str::to_owned))
+    let home = || runtime.settings.login_path(&runtime.settings.home);
+    failure.page(&again.map_or_else(home, str::to_owned))
 }

@@ -1,6 +1,6 @@
 //! Ending a session with what ends with it.
 
-use crate::config::{CheckedConnections, GrantLifetime};
+use crate::config::GrantLifetime;
 use crate::endpoints::Arc;
 use crate::events::EventCode;
 use crate::secret::Secret;
@@ -27,7 +27,7 @@ pub(crate) async fn end_session(
     }
     let Some(session) = session else { return Ok(None) };
     let principal = Principal::Session(Arc::clone(session));
-    let connections = runtime.connections_of(&principal).map(CheckedConnections::all).unwrap_or_default();
+    let connections = runtime.connections_of(&principal).map_or(&[][..], |granted| &granted.all);
     for connection in connections {
         end_grant(&runtime.place_of(&principal, connection, jar).await?).await;
     }
@@ -49,7 +49,7 @@ async fn end_grants(runtime: &Arc<Runtime>, session: Key, record: &SessionRecord
     // Where people do not sign in any more, nothing of the session's can be found. It expires with it.
     let Some(provider) = runtime.providers.of_issuer(&record.issuer) else { return Ok(()) };
     let connections = runtime.settings.connections(provider.relying_party.id);
-    let all = connections.others().chain(connections.sign_in());
+    let all = connections.others().chain(&connections.sign_in);
     for connection in all.filter(|connection| connection.grant_lifetime == GrantLifetime::Session) {
         let home = record.home.map_or(session, |home| runtime.session_row(SessionId::new(home)));
         let rows = SessionRows { row: session, home };

@@ -235,7 +235,7 @@ pub(crate) fn asked<'a>(
     let id = provider.relying_party.id;
     let connections = runtime.settings.connections(id);
     match intent {
-        Intent::Login { .. } => connections.sign_in().map(|login| (login, login.scopes.clone())),
+        Intent::Login { .. } => connections.sign_in.as_ref().map(|login| (login, login.scopes.clone())),
         Intent::Connect { connection, more_scopes, .. } => {
             let connection = connections.named(connection).filter(|connection| connection.provider == id)?;
             Some((connection, distinct(connection.scopes.iter().chain(more_scopes))))

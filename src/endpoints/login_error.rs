@@ -126,11 +126,10 @@ impl LoginError {
                 return format!("The sign-in service reported an error: {code}.").into();
             }
             Self::TooLargeToCarry(too_large) => {
-                return format!(
+                return Cow::Owned(format!(
                     "This application cannot keep your sign-in in cookies: {too_large}. Its operator can request fewer \
                      scopes or smaller tokens, or use a store."
-                )
-                .into();
+                ));
             }
             Self::Denied(_) => "Access was denied.",
             Self::Provider(_) if self.is_over() => "This sign-in took too long, or was completed already.",
@@ -149,11 +148,10 @@ impl LoginError {
             Self::SignedOut | Self::EndedByProvider => "You were signed out while you were signing in.",
             Self::SessionOver => "You signed out, or signed in as another user, before access was granted.",
             Self::AccountMismatch { user, other, .. } => {
-                return format!(
+                return Cow::Owned(format!(
                     "You are signed in as {user}, and {other} granted access (AccountMismatch). It was not saved. To grant it \
                      as {user}, sign {other} out at the sign-in service first."
-                )
-                .into();
+                ));
             }
             Self::Provider(_) | Self::NoIdToken => "The sign-in service's statement about you could not be verified.",
         };

@@ -94,7 +94,7 @@ impl VerifiedTokens<'_> {
         let Self { issued, id_token } = self;
         let Issued { context, provider, .. } = issued;
         let runtime = &context.runtime;
-        let login = runtime.settings.connections(provider.relying_party.id).sign_in();
+        let login = runtime.settings.connections(provider.relying_party.id).sign_in.as_ref();
         let login = login.ok_or(LoginError::NotPending)?;
         let replaced = context.session_id().or(replaces.map(SessionId::new));
         let sign_in = SignIn { issued, id_token, login, replaced };
@@ -242,7 +242,7 @@ impl SignIn<'_> {
         let revalidates = runtime.settings.revalidate_every.is_some();
         // Elsewhere nobody uses them. They are not revoked: some providers would take the account's along, where the person
         // is the one who granted it.
-        if runtime.keeps_login_tokens() {
+        if runtime.mode.account().is_none() || revalidates {
             let is_short = tokens.refresh_token.is_none() && tokens.expires_in.is_some();
             if login.has_resources && is_short && provider.lacks_offline_access(&login.scopes) {
                 provider.tell_once(EventCode::NoRefreshToken, None, OFFLINE_ACCESS);
@@ -323,7 +323,7 @@ impl SignIn<'_> {
     /// The other grants of the session before it last as long as this one.
     async fn keep_longer(&self, rows: SessionRows, record: &SessionRecord) -> Result<(), StoreError> {
         let runtime = &self.issued.context.runtime;
-        let connections = runtime.settings.connections(self.issued.provider.relying_party.id).all().iter();
+        let connections = runtime.settings.connections(self.issued.provider.relying_party.id).all.iter();
         let own = |one: &&CheckedConnection| one.grant_lifetime == GrantLifetime::Session && one.name != LOGIN;
         for connection in connections.filter(own).filter(|_| record.home.is_some()) {
             let place = runtime.grant_place(record.owner(), connection, Some(rows)).await?;

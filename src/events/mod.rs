@@ -286,11 +286,8 @@ pub(crate) async fn guarded_future<T, F: Future<Output = T>>(what: &str, call: i
 
 /// Awaits something in a span of its own, and records how many seconds it took.
 pub(crate) fn timed<F: Future>(clock: &Clock, call: &'static str, work: F) -> impl Future<Output = F::Output> {
-    metrics::timed(
-        clock,
-        call,
-        work.instrument(debug_span!(target: "tower_oidc", "tower_oidc", call, otel.name = call)),
-    )
+    let work = work.instrument(debug_span!(target: "tower_oidc", "tower_oidc", call, otel.name = call));
+    metrics::timed(clock, call, work)
 }
 
 tokio::task_local! {

@@ -105,8 +105,7 @@ opaque!(AddAccessToken<S>, |service| tokens = service.tokens);
 
 impl<S, B, R> Service<Request<B>> for AddAccessToken<S>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone + Send + Sync + 'static,
-    S::Error: Into<BoxError>,
+    S: Service<Request<B>, Response = Response<R>, Error: Into<BoxError>> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
     B: Clone + Default + Send + Sync + 'static,
     R: Send + 'static,
@@ -149,8 +148,7 @@ fn is_stream<B: 'static>(body: &B) -> bool {
 impl<S> AddAccessToken<S> {
     pub(super) async fn run<B, R>(&self, request: Request<B>) -> Result<Response<R>, Error>
     where
-        S: Service<Request<B>, Response = Response<R>> + Clone,
-        S::Error: Into<BoxError>,
+        S: Service<Request<B>, Response = Response<R>, Error: Into<BoxError>> + Clone,
         B: Clone + Default + 'static,
     {
         let tokens = &self.tokens;

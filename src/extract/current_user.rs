@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::protocol::{LEEWAY, LoginOptions};
-use crate::secret::opaque;
+use crate::secret::{derefs, opaque};
 use crate::sessions::Session;
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
@@ -287,10 +287,4 @@ impl Admin {
     }
 }
 
-impl std::ops::Deref for Admin {
-    type Target = CurrentUser;
-
-    fn deref(&self) -> &CurrentUser {
-        &self.0
-    }
-}
+derefs!(Admin => 0: CurrentUser);

@@ -76,14 +76,13 @@ impl RequestState {
 
     #[inline(always)]
     fn put<B>(self, request: &mut Request<B>) {
-        let state = self;
         let extensions = request.extensions_mut();
-        match state.user() {
+        match self.user() {
             Some(user) => drop(extensions.insert(user)),
             // Nobody but this layer says who is signed in.
             None => drop(extensions.remove::<CurrentUser>()),
         }
-        if let Some(outer) = extensions.insert(state) {
+        if let Some(outer) = extensions.insert(self) {
             refuse_two(&outer, extensions);
         }
     }
@@ -165,7 +164,7 @@ impl RequestState {
         &self, connection: &str, scopes: &[String], options: &LoginOptions, asked: Option<&Consent>,
     ) -> Error {
         let path = |to: &_| urls::connect_path_with(&self.runtime, connection, to, scopes, options);
-        let mut next_step = self.next_step(path, "connect");
+        let mut next_step = self.next_step(path);
         let now = self.runtime.now();
         let asked_lately =
             asked.is_some_and(|asked| now.duration_since(asked.at) < ASK_AGAIN && asked.covers(scopes, options));
@@ -175,7 +174,7 @@ impl RequestState {
     }
 
     /// Where a user goes by an address that leads back here.
-    pub(crate) fn next_step(&self, address: impl Fn(&Destination) -> String, endpoint: &str) -> NextStep {
+    pub(crate) fn next_step(&self, address: impl Fn(&Destination) -> String) -> NextStep {
         let settings = &self.runtime.settings;
         let form = self.unusual.as_ref().filter(|unusual| unusual.is_form);
         let here = match form {
@@ -187,13 +186,10 @@ impl RequestState {
             None => self.here(),
         };
         let key = urls::proof_key(self.session.as_deref(), self.head.visitor());
-        let path = |to: &str| {
-            let address = address(&settings.destination(to).ok()?);
-            Some(urls::with_proof(&self.runtime, key.as_deref(), address))
-        };
-        let url = path(&here).filter(|path| path.len() <= HEADER_BUDGET).or_else(|| path(""));
-        let redirect = self.head.navigation() || form.is_some();
-        NextStep { url: url.unwrap_or_else(|| settings.path_to(endpoint)), redirect }
+        let path = |to: &Destination| urls::with_proof(&self.runtime, key.as_deref(), address(to));
+        let here = settings.destination(&here).map(|here| path(&here)).ok();
+        let url = here.filter(|path| path.len() <= HEADER_BUDGET).unwrap_or_else(|| path(&settings.home));
+        NextStep { url, redirect: self.head.navigation() || form.is_some() }
     }
 
     /// The error of a request that wants what the application's one account does not have. Nobody who visits can help.
@@ -219,13 +215,12 @@ impl RequestState {
 
     fn login_path(&self) -> String {
         let settings = &self.runtime.settings;
-        let path = |to: &str| settings.destination(to).ok().map(|to| settings.login_path(&to));
         // A script comes back to its page: nobody wants to look at what it asked for.
         let page = || self.unusual.as_ref()?.page.clone();
         let here = if self.head.navigation() { self.here() } else { page().unwrap_or_default() };
         // A page with an address that grows beyond what a header holds is not there to come back to either.
-        let here = path(&here).filter(|path| path.len() <= HEADER_BUDGET);
-        here.or_else(|| path("")).unwrap_or_else(|| settings.path_to("login"))
+        let here = settings.destination(&here).map(|here| settings.login_path(&here)).ok();
+        here.filter(|path| path.len() <= HEADER_BUDGET).unwrap_or_else(|| settings.login_path(&settings.home))
     }
 }
 

@@ -64,7 +64,7 @@ impl SingleUseToken {
 
     pub(crate) async fn take(state: &RequestState) -> Result<Self, Error> {
         let tokens = UserTokens::from_state(state)?;
-        let principal = tokens.principal().clone();
+        let principal = tokens.principal.clone();
         let runtime = Arc::clone(&state.runtime);
         let Some(single_uses) = state.head.single_uses() else { return Err(gone()) };
         // Before it is taken and after: a request that a logout overtook gets nothing of it.

@@ -44,7 +44,7 @@ use crate::tokens::{
 #[derive(Clone)]
 pub struct UserTokens {
     state: RequestState,
-    principal: Principal,
+    pub(super) principal: Principal,
 }
 
 impl UserTokens {
@@ -272,10 +272,8 @@ impl UserTokens {
     ) -> Result<AccessToken, Error> {
         self.require_session().await?;
         let place = self.place(connection).await?;
-        let want = TokenRequest {
-            rejected: rejected.map(|token| token.0.clone()),
-            ..TokenRequest::new(source.indicator.clone(), source.scopes.clone())
-        };
+        let rejected = rejected.map(|token| token.0.clone());
+        let want = TokenRequest { rejected, ..TokenRequest::new(source.indicator.clone(), source.scopes.clone()) };
         if let Some(token) = place.known_token(&want) {
             return Ok(AccessToken(token));
         }
@@ -309,8 +307,8 @@ impl UserTokens {
         }
         let metadata = Box::pin(self.provider()?.metadata_soon()).await.map_err(provider_away)?;
         let is_user_info = metadata.userinfo_endpoint.as_ref() == Some(url);
-        let user_info = is_user_info.then(|| Arc::new(ResourceRoute::without_resource(LOGIN)));
-        user_info.ok_or_else(|| connections.resources.none_covers(url))
+        let user_info = ResourceRoute { connection: LOGIN.to_owned(), ..ResourceRoute::default() };
+        is_user_info.then(|| Arc::new(user_info)).ok_or_else(|| connections.resources.none_covers(url))
     }
 
     /// A source's connection. Tokens for one use are not there to be had again.
@@ -389,10 +387,6 @@ impl UserTokens {
             let absent = || Error::no_such_connection("nobody signs in at this issuer");
             if self.principal.is_absent() { absent() } else { self.state.unauthenticated() }
         })
-    }
-
-    pub(crate) fn principal(&self) -> &Principal {
-        &self.principal
     }
 
     /// The session still lasts.

@@ -19,7 +19,7 @@ pub struct AnyBodyLayer(pub(super) Arc<Runtime>);
 impl AnyBodyLayer {
     /// Puts the layer around a service.
     pub fn layer<S>(&self, inner: S) -> Oidc<AnyBody<S>> {
-        Oidc::new(AnyBody(inner), Arc::clone(&self.0))
+        Oidc { inner: AnyBody(inner), runtime: Arc::clone(&self.0) }
     }
 }
 
@@ -40,10 +40,7 @@ pub struct AnyBody<S>(S);
 /// Puts the inner service's body into the layer's.
 type Wrap<R> = fn(Response<R>) -> Response<ResponseBody<R>>;
 
-impl<S, B, R> Service<Request<B>> for AnyBody<S>
-where
-    S: Service<Request<B>, Response = Response<R>>,
-{
+impl<S: Service<Request<B>, Response = Response<R>>, B, R> Service<Request<B>> for AnyBody<S> {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
     type Future = <MapResponse<S, Wrap<R>> as Service<Request<B>>>::Future;

@@ -39,10 +39,10 @@ pub(crate) async fn check(runtime: &Runtime) -> CheckReport {
     for provider in runtime.providers.all() {
         let RelyingParty { id, issuer, redirect_uri, written, .. } = &provider.relying_party;
         let connections = runtime.settings.connections(*id);
-        let own = connections.all().iter().filter(|connection| connection.provider == *id);
-        let asked = own.chain(connections.sign_in()).flat_map(|connection| &connection.scopes);
+        let own = connections.all.iter().filter(|connection| connection.provider == *id);
+        let asked = own.chain(&connections.sign_in).flat_map(|connection| &connection.scopes);
         // An API that the provider knows by a name of its own need not have its scopes among the provider's.
-        let apis = connections.all().iter().flat_map(|connection| connections.resources.of(&connection.name));
+        let apis = connections.all.iter().flat_map(|connection| connections.resources.of(&connection.name));
         let of_apis = distinct(apis.filter(|api| api.indicator.is_some()).flat_map(|api| &api.scopes));
         let failed = |error| {
             let (why, uri) = (cause(&error), format!("expected {redirect_uri} to be registered, exactly so"));

@@ -101,11 +101,7 @@ impl<F, R, E> ResponseFuture<F, R, E> {
     }
 }
 
-impl<F, R, E> Future for ResponseFuture<F, R, E>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-    R: From<Bytes>,
-{
+impl<F: Future<Output = Result<Response<R>, E>>, R: From<Bytes>, E> Future for ResponseFuture<F, R, E> {
     type Output = Result<Response<R>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -169,12 +165,7 @@ impl Finish {
     fn remove(&self, headers: &mut HeaderMap) -> bool {
         let removals = self.single_uses.iter().flat_map(|single_uses| single_uses.removals());
         let ended = self.session.iter().filter(|session| session.has_ended());
-        let mut removes = false;
-        for cookie in removals.chain(ended.flat_map(|session| session.last_cookies(self.request))) {
-            cookie::append(headers, cookie);
-            removes = true;
-        }
-        removes
+        cookie::append(headers, removals.chain(ended.flat_map(|session| session.last_cookies(self.request))))
     }
 }
 

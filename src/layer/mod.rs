@@ -134,7 +134,7 @@ impl OidcLayer {
     /// # }
     /// ```
     pub fn layer<S>(&self, inner: S) -> Oidc<S> {
-        Oidc::new(inner, Arc::clone(&self.runtime))
+        Oidc { inner, runtime: Arc::clone(&self.runtime) }
     }
 
     /// The layer for a service whose response body is not `From<Bytes>`: tonic, `http_body_util`'s boxed bodies, compression

@@ -161,7 +161,7 @@ fn authentication_required(state: &RequestState, options: &LoginOptions) -> Erro
         Some(api) => error.with_challenge(api.challenge(&challenge::authentication(options))),
         None => {
             let path = |to: &_| urls::path(runtime, provider.map(|one| &**one), to, options);
-            error.with_next_step(state.next_step(path, "login"))
+            error.with_next_step(state.next_step(path))
         }
     }
 }
@@ -190,8 +190,7 @@ pub struct Require<S> {
 
 impl<S, B, R> Service<Request<B>> for Require<S>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-    S::Future: Send,
+    S: Service<Request<B>, Response = Response<R>, Future: Send> + Clone + Send + 'static,
     B: Send + 'static,
     R: From<Bytes> + 'static,
 {

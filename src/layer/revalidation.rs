@@ -82,7 +82,7 @@ async fn confirmation(
 ) -> Result<Timestamp, TokenUnavailable> {
     let now = runtime.now();
     let principal = Principal::Session(Arc::clone(session));
-    let Some(login) = runtime.connections_of(&principal).and_then(|all| all.sign_in()) else { return Ok(now) };
+    let Some(login) = runtime.connections_of(&principal).and_then(|all| all.sign_in.as_ref()) else { return Ok(now) };
     let every = runtime.settings.revalidate_every.unwrap_or_default();
     // What was issued exactly so long ago is not new enough.
     let issued_since = Timestamp::from_millis((now.as_millis() + 1).saturating_sub(millis(every)));

@@ -36,25 +36,16 @@ const LOOPBACK_ONLY: &str = "This application is for the machine that it runs on
 /// The service of [`OidcLayer`](crate::OidcLayer).
 #[derive(Clone)]
 pub struct Oidc<S> {
-    inner: S,
-    runtime: Arc<Runtime>,
-}
-
-impl<S> Oidc<S> {
-    pub(crate) fn new(inner: S, runtime: Arc<Runtime>) -> Self {
-        Self { inner, runtime }
-    }
+    pub(super) inner: S,
+    pub(super) runtime: Arc<Runtime>,
 }
 
 opaque!(Oidc<S>);
 
 impl<S, B, R> Service<Request<B>> for Oidc<S>
 where
-    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    S: Service<Request<B>, Response = Response<R>, Future: Send + 'static> + Clone + Send + 'static,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     R: From<Bytes> + 'static,
 {
     type Response = Response<R>;
@@ -132,8 +123,7 @@ impl<S> Oidc<S> {
         &mut self, mut request: Request<B>, bearer: BearerRequest,
     ) -> ResponseFuture<S::Future, R, S::Error>
     where
-        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-        S::Future: Send + 'static,
+        S: Service<Request<B>, Response = Response<R>, Future: Send + 'static> + Clone + Send + 'static,
         B: Send + 'static,
         R: From<Bytes> + 'static,
     {
@@ -238,9 +228,7 @@ fn extend_in_time(runtime: &Arc<Runtime>, session: &Arc<Session>, jar: &CookieJa
 #[inline(never)]
 fn own<B, F, R, E>(runtime: Arc<Runtime>, endpoint: String, request: Request<B>) -> ResponseFuture<F, R, E>
 where
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
     R: From<Bytes>,
 {
     ResponseFuture::boxed(async move {

@@ -1,7 +1,6 @@
 //! This application as a client of a provider: each of its requests as data. `openidconnect` builds them and sends none.
 
 use std::error::Error;
-use std::ops::Deref;
 
 use openidconnect::core::{CoreClient, CoreRevocableToken};
 use openidconnect::url::ParseError;
@@ -19,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::metadata::Metadata;
 use super::token::ClientAuthMethod;
 use crate::events::entries;
-use crate::secret::{Secret, opaque};
+use crate::secret::{Secret, derefs, opaque};
 
 /// The library's client, with each endpoint that it is asked for.
 type Library = CoreClient<EndpointSet, EndpointSet, EndpointSet, EndpointSet, EndpointSet>;
@@ -56,13 +55,7 @@ pub(crate) struct ProviderClient {
     pub(crate) auth: ClientAuthMethod,
 }
 
-impl Deref for ProviderClient {
-    type Target = Metadata;
-
-    fn deref(&self) -> &Metadata {
-        &self.metadata
-    }
-}
+derefs!(ProviderClient => metadata: Metadata);
 
 impl ProviderClient {
     pub(crate) fn new(

@@ -146,10 +146,8 @@ impl Origins {
             return if site.is_some() { Sender::Other } else { Sender::Unknown };
         };
         let own = site.is_none() && self.own.as_bytes() == origin;
-        if own || self.trusted.iter().any(|trusted| trusted.as_bytes() == origin) {
-            return Sender::Own;
-        }
-        Sender::Other
+        let is_trusted = self.trusted.iter().any(|trusted| trusted.as_bytes() == origin);
+        if own || is_trusted { Sender::Own } else { Sender::Other }
     }
 }
 

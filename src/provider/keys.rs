@@ -57,9 +57,7 @@ impl Provider {
         {
             self.ignored(format_args!("a refreshed ID token has another auth_time than the first"));
         }
-        for name in &verified.unreadable {
-            self.ignored(format_args!("the claim {name} cannot be read"));
-        }
+        verified.unreadable.iter().for_each(|name| self.ignored(format_args!("the claim {name} cannot be read")));
         Ok(verified)
     }
 

@@ -1,6 +1,5 @@
 //! This application as its providers know it, and the providers: each found by what may name it, and by nothing else.
 
-use std::ops::Deref;
 use std::sync::Arc;
 
 use url::Url;
@@ -11,6 +10,7 @@ use super::provider_config::ProviderConfig;
 use crate::error::DestinationError;
 use crate::protocol::authorization::MOST_PARAMETERS;
 use crate::protocol::{Algorithm, ClientAuthMethod, LoginOptions, Metadata, MetadataError, ProviderIssuer};
+use crate::secret::derefs;
 
 /// Which provider, by its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +52,7 @@ impl RelyingParty {
     }
 }
 
-impl Deref for RelyingParty {
-    type Target = ProviderConfig;
-
-    fn deref(&self) -> &ProviderConfig {
-        &self.written
-    }
-}
+derefs!(RelyingParty => written: ProviderConfig);
 
 /// Every provider, in the order of the configuration. The first is always there.
 pub(crate) struct Providers(Vec<Arc<Provider>>);

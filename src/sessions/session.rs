@@ -1,7 +1,6 @@
 //! A session: which browser is which person, as it is kept and as this process knows it.
 
 use std::collections::BTreeSet;
-use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -17,10 +16,9 @@ use super::liveness::SessionLiveness;
 use super::provider_sessions::ProviderSessions;
 use super::session_id::SessionId;
 use crate::clock::{Timestamp, millis};
-use crate::config::Admins;
 use crate::protocol::{BearerToken, RolesByRule, json};
 use crate::records::{BlindIndexKey, GrantKeyCache, Invalidations, Slot};
-use crate::secret::{Secret, packed};
+use crate::secret::{Secret, derefs, packed};
 use crate::store::{Key, MAX_RECORD};
 
 /// A session as it is kept.
@@ -45,13 +43,7 @@ pub(crate) struct ClaimSources {
     pub(crate) hook: BTreeSet<String>,
 }
 
-impl Deref for SessionRecord {
-    type Target = SessionPayload;
-
-    fn deref(&self) -> &SessionPayload {
-        &self.identity
-    }
-}
+derefs!(SessionRecord => identity: SessionPayload);
 
 /// What a session's cookie holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -143,13 +135,7 @@ impl Profile {
     }
 }
 
-impl Deref for Session {
-    type Target = SessionPayload;
-
-    fn deref(&self) -> &SessionPayload {
-        &self.identity
-    }
-}
+derefs!(Session => identity: SessionPayload);
 
 impl Session {
     fn with(id: SessionId, mut identity: SessionPayload, liveness: SessionLiveness) -> Self {
@@ -281,13 +267,6 @@ impl Session {
             let _ = self.claims.set(claims.into());
         }
         self.claims()
-    }
-
-    /// Whether the person is an admin by these rules.
-    pub(crate) fn is_admin(&self, admins: &Admins) -> bool {
-        let profile = self.profile();
-        let email = profile.email.as_deref().map(|email| (email, profile.email_verified));
-        admins.include(self.user(), email)
     }
 
     /// The same, decoded.

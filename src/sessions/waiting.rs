@@ -47,7 +47,7 @@ impl Waiting {
         let rows = notes.chain([session.id.row(&records.keys).key]);
         let rows: Vec<_> = rows.map(|row| news.rows.register(row)).collect();
         let listen = || {
-            let rows: Vec<_> = rows.iter().map(|row| Box::pin(row.changed())).collect();
+            let rows: Vec<_> = rows.iter().map(|row| Box::pin(row.changed.notified())).collect();
             (rows, Box::pin(news.any.notified()))
         };
         let mut heard = listen();

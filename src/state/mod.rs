@@ -160,8 +160,10 @@ impl Runtime {
 
     /// Whether the user of a session is an admin.
     pub(crate) fn is_admin(&self, session: &Session) -> bool {
-        let admins = &self.settings.admins;
-        self.roles(session).any(|role| admins.name_role(&session.issuer, role)) || session.is_admin(admins)
+        let (admins, profile) = (&self.settings.admins, session.profile());
+        let email = profile.email.as_deref().map(|email| (email, profile.email_verified));
+        let has_role = || self.roles(session).any(|role| admins.name_role(&session.issuer, role));
+        admins.include(session.user(), email) || has_role()
     }
 
     /// Deletes what has expired, now and then. Called after something was stored, and never for a request that nothing

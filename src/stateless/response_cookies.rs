@@ -9,7 +9,6 @@ use super::grant_cookie::{GrantCookieKey, PendingGrantCookie};
 use super::payload::ClaimsPayload;
 use super::{CLAIMS, CookieJar, GRANT, JarContents, Stays, sent, tag};
 use crate::clock::Timestamp;
-use crate::config::CheckedConnections;
 use crate::cookie::{self, SameSitePolicy};
 use crate::events::EventCode;
 use crate::records::{Grant, GrantStatus, LOGIN, Owner, SealedCookie, cookie_chunks};
@@ -85,11 +84,7 @@ impl CookieJar {
         if let Some(stays) = answer.clears.or(beside_grant.map(Some)) {
             set.extend(jar.strangers(stays.as_ref(), answer.clears_visitor));
         }
-        let any = !set.is_empty();
-        for cookie in set {
-            cookie::append(headers, cookie);
-        }
-        any
+        cookie::append(headers, set)
     }
 }
 
@@ -140,7 +135,7 @@ impl JarContents {
         let (id, home, owner) = (session.id.bytes(), session.home_of(session.id).bytes(), session.owner());
         let provider = runtime.signed_in_at(session);
         let connections = provider.map(|provider| runtime.settings.connections(provider.relying_party.id));
-        let grants = connections.map(CheckedConnections::all).unwrap_or_default().iter().map(|connection| {
+        let grants = connections.map_or(&[][..], |granted| &granted.all).iter().map(|connection| {
             let client = &runtime.providers.get(connection.provider).relying_party.client;
             runtime.grant_cookies(&home, &connection.name, &owner, client)
         });

@@ -106,9 +106,7 @@ impl Store for MemoryStore {
                 Some(stored) => index.untag(key, &stored.record),
                 None => index.count += 1,
             }
-            for tag in &record.tags {
-                index.tagged.insert((*tag, key));
-            }
+            index.tagged.extend(record.tags.iter().map(|tag| (*tag, key)));
             index.last_version += 1;
             let version = Version(index.last_version);
             self.0.rows.insert(key, Stored { version, record });

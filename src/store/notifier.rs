@@ -7,7 +7,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::broadcast::{Sender, error::RecvError};
-use tokio::sync::futures::Notified;
 
 use super::{Change, Key, Store, StoreError, Version};
 
@@ -42,7 +41,7 @@ impl Notifier {
             let waiter = self.register(key);
             loop {
                 // Registered before the look: no write slips in between.
-                let woken = waiter.changed();
+                let woken = waiter.changed.notified();
                 if store.load(key).await?.map(|stored| stored.version) != after {
                     return Ok(());
                 }
@@ -72,7 +71,7 @@ impl Notifier {
 
     pub(crate) fn register(&self, key: Key) -> Waiter<'_> {
         let row = Arc::clone(self.waiting.lock().entry(key).or_default());
-        Waiter { changes: self, key, row }
+        Waiter { changes: self, key, changed: row }
     }
 }
 
@@ -80,21 +79,14 @@ impl Notifier {
 pub(crate) struct Waiter<'a> {
     changes: &'a Notifier,
     key: Key,
-    row: Arc<Notify>,
-}
-
-impl Waiter<'_> {
-    /// Returns when the row changes, from this call on.
-    pub(crate) fn changed(&self) -> Notified<'_> {
-        self.row.notified()
-    }
+    pub(crate) changed: Arc<Notify>,
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         let mut waiting = self.changes.waiting.lock();
         // Whoever leaves last, besides the map itself, takes the entry along.
-        if Arc::strong_count(&self.row) == 2 {
+        if Arc::strong_count(&self.changed) == 2 {
             waiting.remove(&self.key);
         }
     }

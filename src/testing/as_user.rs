@@ -64,13 +64,10 @@ struct Prepared {
 
 impl SignedInLayer {
     fn new(subject: Option<String>) -> Self {
-        let nothing_is_sent = service_fn(|_: Request<Bytes>| {
-            future::ready(Err::<Response<Full<Bytes>>, BoxError>(
-                "a test sends nothing: give its configuration an `http_client`".into(),
-            ))
-        });
-        let config =
-            Config::new("https://app.example", ProviderConfig::new(ISSUER, "app")).http_client(nothing_is_sent);
+        let why = "a test sends nothing: give its configuration an `http_client`";
+        let refuse = move |_: Request<Bytes>| future::ready(Err::<Response<Full<Bytes>>, BoxError>(why.into()));
+        let provider = ProviderConfig::new(ISSUER, "app");
+        let config = Config::new("https://app.example", provider).http_client(service_fn(refuse));
         Self { subject, claims: Map::new(), tokens: Vec::new(), config, prepared: Arc::default() }
     }
 
@@ -158,8 +155,7 @@ pub struct SignedIn<S> {
 
 impl<S, B> Service<Request<B>> for SignedIn<S>
 where
-    S: Service<Request<B>> + Clone + Send + 'static,
-    S::Future: Send,
+    S: Service<Request<B>, Future: Send> + Clone + Send + 'static,
     B: Send + 'static,
 {
     type Response = S::Response;
@@ -250,7 +246,7 @@ async fn start(runtime: &Arc<Runtime>, record: SessionRecord, tokens: Option<Tok
     let id = SessionId::new(runtime.random.bytes());
     if let Some(tokens) = tokens {
         let provider = runtime.providers.of_issuer(&record.issuer);
-        let login = provider.and_then(|one| runtime.settings.connections(one.relying_party.id).sign_in());
+        let login = provider.and_then(|one| runtime.settings.connections(one.relying_party.id).sign_in.as_ref());
         let login = login.ok_or_else(|| Error::no_such_connection("nobody signs in there"))?;
         let rows = runtime.session_rows(id, &record);
         let place = runtime.grant_place(record.owner(), login, Some(rows)).await?;

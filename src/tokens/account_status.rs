@@ -98,12 +98,12 @@ impl SharedAccount {
 
 /// The connections with whose tokens APIs are called, and what is wanted of each.
 fn used(connections: &CheckedConnections) -> Vec<(&CheckedConnection, Vec<TokenRequest>)> {
-    let all = connections.all().iter().map(|connection| (connection, wants(connections, connection)));
+    let all = connections.all.iter().map(|connection| (connection, wants(connections, connection)));
     let mut used: Vec<_> = all.filter(|(_, wants)| !wants.is_empty()).collect();
     if used.is_empty() {
         // Without any API, the login's token still goes to where the provider says who it belongs to.
         let whole = |login: &CheckedConnection| vec![TokenRequest::new(None, login.scopes.clone())];
-        used.extend(connections.all().first().map(|login| (login, whole(login))));
+        used.extend(connections.all.first().map(|login| (login, whole(login))));
     }
     used
 }

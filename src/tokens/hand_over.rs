@@ -2,7 +2,7 @@
 
 use super::locate::{GrantRef, Principal, is_another};
 use crate::clock::Timestamp;
-use crate::config::{CheckedConnection, CheckedConnections, GrantLifetime};
+use crate::config::{CheckedConnection, GrantLifetime};
 use crate::events::EventCode;
 use crate::records::{Grant, GrantStatus};
 use crate::sessions::{Session, Visitor};
@@ -72,8 +72,8 @@ impl VisitorGrants<'_> {
     /// Where they lie.
     async fn places(&self) -> Result<Vec<(&CheckedConnection, GrantRef)>, StoreError> {
         let (visitor, mut places) = (Principal::Visitor(self.visitor), Vec::new());
-        let connections = self.runtime.connections_of(&visitor).map(CheckedConnections::all);
-        for connection in connections.unwrap_or_default().iter().filter(|one| one.visitors) {
+        let connections = self.runtime.connections_of(&visitor).map_or(&[][..], |granted| &granted.all);
+        for connection in connections.iter().filter(|one| one.visitors) {
             places.push((connection, self.runtime.place_of(&visitor, connection, self.jar).await?));
         }
         Ok(places)

@@ -1,6 +1,5 @@
 //! Where a grant lies: its row in the store, and its cookies where the browser keeps it.
 
-use std::ops::Deref;
 use std::sync::OnceLock;
 
 use crate::clock::{ClockReading, Timestamp};
@@ -14,6 +13,7 @@ use crate::records::{
     BlindIndexKey, Found, Grant, GrantKey, GrantSource, GrantStatus, LOGIN, Loaded, NewestGeneration, Observed,
     ObservedAt, Owner, Purpose, RecordKey, Slot,
 };
+use crate::secret::derefs;
 use crate::sessions::{Session, SessionId, SessionPayload, Visitor};
 use crate::state::Runtime;
 use crate::stateless::grant_cookie::{GrantCookie, Unreadable};
@@ -103,13 +103,7 @@ pub(crate) struct GrantRef {
     cookie: Option<GrantCookie>,
 }
 
-impl Deref for GrantRef {
-    type Target = GrantKey;
-
-    fn deref(&self) -> &GrantKey {
-        &self.grant_key
-    }
-}
+derefs!(GrantRef => grant_key: GrantKey);
 
 impl GrantRef {
     /// The provider of the grant: where it came from, and where it is refreshed and revoked.
@@ -248,11 +242,6 @@ impl Runtime {
     /// serves requests without any cookie, too.
     pub(crate) fn acts_for_an_owner(&self, shows_owner: bool) -> bool {
         shows_owner || self.mode.account().is_some()
-    }
-
-    /// Whether a login's own tokens are kept: for the person to use, or to ask the provider about the person again.
-    pub(crate) fn keeps_login_tokens(&self) -> bool {
-        self.mode.account().is_none() || self.settings.revalidate_every.is_some()
     }
 
     /// Where an owner's grant at a connection lies: with the session, by the name of its row, or with the owner alone.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -120,10 +121,7 @@ impl Exchange {
     }
 
     /// Passes on what other connections than this one said, until the connection ends.
-    async fn hear<S>(&self, mut connection: Connection<Socket, S>, this: &AtomicI32)
-    where
-        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-    {
+    async fn hear<S: AsyncRead + AsyncWrite + Unpin>(&self, mut connection: Connection<Socket, S>, this: &AtomicI32) {
         while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
             if let AsyncMessage::Notification(notification) = message
                 && notification.process_id() != this.load(Ordering::Relaxed)

@@ -22,17 +22,15 @@ pub(super) fn connector(tls: &Tls) -> Result<MakeRustlsConnect, StoreError> {
         .map_err(|error| StoreError::refused_by("TLS cannot be set up", error))?;
     let builder = match tls {
         Tls::Unverified => builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(crypto))),
-        Tls::Verified { root_cert } => builder.with_root_certificates(
-            verified(root_cert.as_deref())
-                .map_err(|reason| StoreError::refused_by("PostgreSQL's sslrootcert is of no use", reason))?,
-        ),
+        Tls::Verified { root_cert } => builder.with_root_certificates(verified(root_cert.as_deref())?),
     };
     Ok(MakeRustlsConnect::new(builder.with_no_client_auth()))
 }
 
 /// A store is made before the layer whose events it has.
-fn verified(root_cert: Option<&Path>) -> Result<RootCertStore, String> {
-    let (roots, skipped) = roots(None, root_cert)?;
+fn verified(root_cert: Option<&Path>) -> Result<RootCertStore, StoreError> {
+    let unusable = |reason| StoreError::refused_by("PostgreSQL's sslrootcert is of no use", reason);
+    let (roots, skipped) = roots(None, root_cert).map_err(unusable)?;
     let code = EventCode::CertificateSkipped.as_str();
     skipped.iter().for_each(|why| tracing::warn!(target: "tower_oidc", code, "{why}"));
     Ok(roots)

@@ -12,7 +12,6 @@ use redis::{
 };
 use rustls::crypto::CryptoProvider;
 use tokio::sync::Notify;
-use tokio::sync::futures::Notified;
 use tokio::time::{sleep, timeout};
 
 use super::error::RedisFailure;
@@ -37,17 +36,18 @@ const DEAF: Duration = Duration::from_millis(100);
 pub(super) struct ConnectionManager {
     pub(super) client: Client,
     channel: Vec<u8>,
-    state: Arc<LinkState>,
+    pub(super) state: Arc<LinkState>,
     /// Held by whoever connects, so that the others wait for that attempt instead of making their own.
     connecting: tokio::sync::Mutex<()>,
     warned: AtomicBool,
 }
 
 #[derive(Default)]
-struct LinkState {
+pub(super) struct LinkState {
     current: Mutex<OpenConnection>,
-    changes: Notifier,
-    lost: Notify,
+    pub(super) changes: Notifier,
+    /// A connection is lost.
+    pub(super) lost: Notify,
 }
 
 #[derive(Clone, Default)]
@@ -161,15 +161,6 @@ impl ConnectionManager {
     /// Connects, unless it is connected, and says whether changes will be heard.
     pub(super) async fn ready(&self) -> Result<bool, StoreError> {
         Ok(self.connection().await?.hears)
-    }
-
-    pub(super) fn changes(&self) -> &Notifier {
-        &self.state.changes
-    }
-
-    /// Completes when a connection is lost after this call.
-    pub(super) fn lost(&self) -> Notified<'_> {
-        self.state.lost.notified()
     }
 
     /// How long whoever waits for word looks at nothing.

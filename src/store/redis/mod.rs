@@ -248,17 +248,17 @@ impl Store for RedisStore {
     fn wait(&self, key: Key, after: Option<Version>, within: Duration) -> StoreFuture<'_, ()> {
         // Between words it looks by itself: one may be lost with its connection.
         let patience = || tokio::time::sleep(self.link.patience());
-        Box::pin(self.link.changes().wait(self, key, after, within, patience))
+        Box::pin(self.link.state.changes.wait(self, key, after, within, patience))
     }
 
     fn subscribe<'a>(&'a self, heard: &'a (dyn Fn(Change) + Send + Sync)) -> StoreFuture<'a, ()> {
-        let lost = self.link.lost();
+        let lost = self.link.state.lost.notified();
         Box::pin(async move {
             if !self.link.ready().await? {
                 return Ok(());
             }
             tokio::select! {
-                ended = self.link.changes().relay(heard) => ended,
+                ended = self.link.state.changes.relay(heard) => ended,
                 () = lost => Err(RedisFailure::AWAY.into()),
                 error = self.link.beat() => Err(error),
             }
