@@ -275,9 +275,11 @@ async fn a_store_is_tried_and_left_as_it_was() {
     assert_eq!(store.len(), 1);
     check(&memory).await;
     assert_eq!(store.len(), 1, "every row of a check is deleted");
-    for verb in [Verb::Load, Verb::Swap, Verb::Delete] {
-        let report = check(&layer(Arc::new(Careless(store.clone(), verb)))).await;
-        assert_eq!((severity(&report, "store"), report.is_ok()), (Severity::Error, false), "{verb:?}\n{report}");
+    for flaw in
+        [Flaw::FindsNothing, Flaw::TellsOtherVersions, Flaw::Overwrites, Flaw::NeverUpdates, Flaw::DeletesNothing]
+    {
+        let report = check(&layer(Arc::new(Careless(store.clone(), flaw)))).await;
+        assert_eq!((severity(&report, "store"), report.is_ok()), (Severity::Error, false), "{flaw:?}\n{report}");
     }
 
     let (watched, app) = world.watched();
@@ -290,23 +292,45 @@ async fn a_store_is_tried_and_left_as_it_was() {
     }
 }
 
-/// A store that finds nothing, writes whatever version a row has, or deletes nothing.
-struct Careless(MemoryStore, Verb);
+/// How a store breaks its contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flaw {
+    FindsNothing,
+    TellsOtherVersions,
+    /// Whatever version a row has.
+    Overwrites,
+    NeverUpdates,
+    DeletesNothing,
+}
+
+struct Careless(MemoryStore, Flaw);
 
 impl Store for Careless {
     fn load(&self, key: Key) -> StoreFuture<'_, Option<Stored>> {
-        if self.1 == Verb::Load { Box::pin(async { Ok(None) }) } else { self.0.load(key) }
+        Box::pin(async move {
+            let found = self.0.load(key).await?;
+            Ok(match self.1 {
+                Flaw::FindsNothing => None,
+                Flaw::TellsOtherVersions => {
+                    found.map(|found| Stored { version: Version(found.version.0 + 1), ..found })
+                }
+                _ => found,
+            })
+        })
     }
 
     fn swap(&self, key: Key, expected: Option<Version>, record: Record) -> StoreFuture<'_, Option<Version>> {
         Box::pin(async move {
             let found = self.0.load(key).await?.map(|stored| stored.version);
-            self.0.swap(key, if self.1 == Verb::Swap { found } else { expected }, record).await
+            if self.1 == Flaw::NeverUpdates && expected.is_some() {
+                return Ok(None);
+            }
+            self.0.swap(key, if self.1 == Flaw::Overwrites { found } else { expected }, record).await
         })
     }
 
     fn delete(&self, key: Key, expected: Option<Version>) -> StoreFuture<'_, bool> {
-        if self.1 == Verb::Delete { Box::pin(async { Ok(false) }) } else { self.0.delete(key, expected) }
+        Box::pin(async move { Ok(self.1 != Flaw::DeletesNothing && self.0.delete(key, expected).await?) })
     }
 
     fn find(&self, tag: Tag) -> StoreFuture<'_, Vec<Key>> {

@@ -12,6 +12,7 @@ use tower_oidc::{
     Config, Connection, CurrentUser, Error, EventCode, GrantLifetime, OidcLayer, Resource, ResponseMode, UserTokens,
 };
 
+use crate::refresh::store::{FaultyStore, Mode};
 use crate::support::app::{API, APP, App, EVIL, OP, World};
 use crate::support::browser::{Browser, Page};
 use crate::support::fault::{Fault, Gate};
@@ -265,6 +266,25 @@ async fn a_store_that_fails_while_it_is_taken_over_loses_nothing() {
     assert_eq!(token(&browser, "photos").await.unwrap(), granted);
     sign_out(&browser).await;
     assert_eq!(token(&browser, "photos").await, Err("consent_required".into()), "the control: it was hers");
+}
+
+/// Somebody writes the grant while it is taken over: it has one owner all the same.
+#[tokio::test]
+async fn a_grant_that_is_written_while_it_is_taken_over_has_one_owner() {
+    let world = World::new();
+    let store = FaultyStore::over(world.app.store.clone());
+    let app = App::over(&world.net, &world.clock, store.clone(), world.app.store.clone(), connections);
+    world.net.serve_service(APP, app.layer.layer(routes()));
+    world.op.sign_in_as("alice");
+    let browser = world.browser();
+    connect(&browser, "photos").await;
+    let granted = token(&browser, "photos").await.unwrap();
+    world.sign_in(&browser, "alice").await;
+    store.swaps(Mode::Overtaken);
+    assert_eq!(claim(&browser).await, json!(["photos"]));
+    assert_eq!(token(&browser, "photos").await.unwrap(), granted);
+    sign_out(&browser).await;
+    assert_eq!(token(&browser, "photos").await, Err("consent_required".into()));
 }
 
 /// What a refresh spends would be lost: whoever takes over waits for it.

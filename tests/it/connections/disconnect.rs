@@ -53,9 +53,11 @@ async fn a_provider_that_fails_keeps_nothing_here() {
 
 /// The row is gone and the answer that says so is lost: what it held is revoked all the same. A deletion that never
 /// happened leaves it connected.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_deletion_whose_answer_is_lost_revokes() {
-    for (trouble, says, revoked) in [(Trouble::LoseAnswer, "Revoked", 1), (Trouble::Fail, "unavailable", 0)] {
+    for (trouble, says, revoked) in
+        [(Trouble::LoseAnswer, "Revoked", 1), (Trouble::Fail, "unavailable", 0), (Trouble::Hang, "unavailable", 0)]
+    {
         let mut site = Site::new();
         let store = site.behind_a_watched_store();
         let browser = site.signed_in("alice").await;

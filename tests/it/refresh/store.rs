@@ -77,6 +77,14 @@ impl FaultyStore {
         }
     }
 
+    async fn overtake(&self, key: Key) -> Result<(), StoreError> {
+        let is_overtaken = matches!(*self.swaps.lock().unwrap(), Mode::Overtaken);
+        if is_overtaken && let Some(Stored { version, record }) = self.inner.load(key).await? {
+            self.inner.swap(key, Some(version), record).await?;
+        }
+        Ok(())
+    }
+
     async fn run<T>(
         &self, mode: &Mutex<Mode>, work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
@@ -112,16 +120,16 @@ impl Store for FaultyStore {
         &self, key: Key, expected: Option<Version>, record: Record,
     ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
         Box::pin(async move {
-            let is_overtaken = matches!(*self.swaps.lock().unwrap(), Mode::Overtaken);
-            if is_overtaken && let Some(Stored { version, record }) = self.inner.load(key).await? {
-                self.inner.swap(key, Some(version), record).await?;
-            }
+            self.overtake(key).await?;
             self.run(&self.swaps, self.inner.swap(key, expected, record)).await
         })
     }
 
     fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>> {
-        Box::pin(self.run(&self.swaps, self.inner.delete(key, expected)))
+        Box::pin(async move {
+            self.overtake(key).await?;
+            self.run(&self.swaps, self.inner.delete(key, expected)).await
+        })
     }
 
     fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>> {

@@ -5,10 +5,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tower_oidc::{ClaimSource, Config};
 
-use super::{SOURCES, roles_in, rules, say, say_in_access_tokens, status, world};
+use super::{AUDIENCE, SOURCES, roles_in, rules, say, say_in_access_tokens, status, world};
 use crate::provider_logout::{MODES, Mode};
-use crate::support::app::{APP, World};
+use crate::support::app::{APP, OP, World};
 use crate::support::browser::Browser;
+use crate::support::fault::Fault;
 use crate::support::provider::Endpoint;
 
 const EVERY: Duration = Duration::from_secs(600);
@@ -80,6 +81,33 @@ async fn userinfo_that_is_away_withdraws_nothing() {
         let alice = world.signed_in("alice").await;
         world.op.answer_error(Endpoint::FetchUserInfo, 503, "temporarily_unavailable");
         assert_eq!(later(&world, &alice).await, json!(["editor"]), "{mode:?}");
+    }
+}
+
+/// Nor do keys that are away, where an access token is signed with a new one.
+#[tokio::test]
+async fn keys_that_are_away_withdraw_nothing() {
+    for away in [true, false] {
+        for mode in MODES {
+            let world = world(mode, |config| looked_at_again(config, ClaimSource::AccessToken));
+            say(&world.op, ClaimSource::AccessToken, Some(json!(["editor"])));
+            let alice = world.signed_in("alice").await;
+            world.op.rotate_keys();
+            let token = world.op.access_jwt(Some("alice"), AUDIENCE, |token| token.claim("groups", json!(["reader"])));
+            world.op.edit_refreshed_tokens(move |tokens| {
+                tokens.insert("access_token".to_owned(), token.clone().into());
+                tokens.remove("id_token");
+            });
+            if away {
+                world.net.fault(OP, "/jwks", Fault::Status(503));
+            }
+            let expected = match (away, mode) {
+                (true, _) => json!(["editor"]),
+                (false, Mode::Stateless) => Value::Null,
+                (false, _) => json!(["reader"]),
+            };
+            assert_eq!(later(&world, &alice).await, expected, "{mode:?}, away: {away}");
+        }
     }
 }
 

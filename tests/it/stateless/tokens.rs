@@ -247,3 +247,15 @@ async fn of_two_tokens_that_age_together_each_reaches_the_browser() {
     assert_eq!((sent.len(), distinct.len()), (4, 4), "the old of each, and the new");
     assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (2 + 2, 0));
 }
+
+/// Where the browser keeps a grant, a note stays that it counts no more: the note is nothing to take back.
+#[tokio::test]
+async fn what_was_taken_back_is_not_taken_back_again() {
+    let world = World::stateless();
+    let take_back = async |tokens: UserTokens| tokens.disconnect("login").await.map(|outcome| format!("{outcome:?}"));
+    world.serve(routes().route("/take-back", get(take_back)));
+    let alice = world.signed_in("alice").await;
+    for said in ["Revoked", "NotConnected"] {
+        assert_eq!(alice.navigate(&format!("{APP}/take-back")).await.text(), said);
+    }
+}
