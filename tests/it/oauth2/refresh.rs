@@ -32,6 +32,12 @@ pub(super) fn refreshes(without: &Without) -> usize {
     requests.iter().filter(|request| request.get("grant_type") == Some("refresh_token")).count()
 }
 
+/// What this browser keeps of its grants.
+fn grants_in(browser: &Browser) -> Vec<String> {
+    let grants = browser.cookies().into_iter().filter(|cookie| cookie.name.starts_with("__Host-tower-oidc-grant"));
+    grants.map(|cookie| cookie.value).collect()
+}
+
 impl Without {
     /// A browser asks, so that it gets what answers bring it.
     async fn token(&self, browser: &Browser) -> (u16, String) {
@@ -140,7 +146,9 @@ async fn what_came_before_a_failure_reaches_the_browser() {
     for asks_again in [true, false] {
         let (without, alice) = expired(Mode::Stateless).await;
         without.world.net.fault(HUB, "/user", Fault::Status(500));
+        let before = grants_in(&alice);
         assert_eq!(without.token(&alice).await.0, 503);
+        assert_ne!(grants_in(&alice), before, "the answer brings it: the next process knows nothing else");
         // Held back: it is read again, and nobody is asked.
         if asks_again {
             assert_eq!(without.token(&alice).await.0, 503);

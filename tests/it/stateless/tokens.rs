@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use axum::routing::get;
+use http::HeaderValue;
+use http::header::RETRY_AFTER;
 use tower_oidc::{Config, Error, Resource, UserTokens};
 
 use super::{HOUR, REPLICA, cookies_of, two_processes};
 use crate::support::app::{API, APP, App, OP, World, routes};
 use crate::support::browser::Browser;
 use crate::support::fault::{Fault, Gate};
+use crate::support::net::answer;
+use crate::support::provider::Endpoint;
 
 /// The browser asks for a token and keeps what the answer sets.
 async fn tok(browser: &Browser) -> String {
@@ -258,4 +262,50 @@ async fn what_was_taken_back_is_not_taken_back_again() {
     for said in ["Revoked", "NotConnected"] {
         assert_eq!(alice.navigate(&format!("{APP}/take-back")).await.text(), said);
     }
+}
+
+/// A pause that the provider asked for stays with the row, though the browser shows the same grant.
+#[tokio::test]
+async fn a_row_with_a_pause_is_not_let_go() {
+    let (world, _second) = two_processes();
+    let alice = world.signed_in("alice").await;
+    world.clock.advance(HOUR);
+    let mut busy = answer(429, "");
+    busy.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("3600"));
+    world.op.answer_with(Endpoint::Refresh, busy);
+    for _ in 0..2 {
+        assert_eq!(world.tok(&alice).await.0, 503);
+        world.clock.advance(Duration::from_secs(2));
+    }
+    world.app.layer.drain().await;
+    world.op.honest();
+    world.clock.advance(Duration::from_secs(11 * 60));
+    world.app.layer.delete_expired().await.unwrap();
+    assert_eq!((world.tok_at(REPLICA, &alice).await.0, world.op.refreshes().len()), (503, 1));
+    world.clock.advance(HOUR);
+    assert_eq!((world.tok_at(REPLICA, &alice).await.0, world.op.refreshes().len()), (200, 2));
+}
+
+/// Nor does one that is read while it is refreshed end sooner: the browser may be gone, and what came is only there.
+#[tokio::test]
+async fn a_row_that_is_refreshed_is_not_let_go() {
+    let (world, second) = two_processes();
+    let alice = world.signed_in("alice").await;
+    world.clock.advance(HOUR);
+    let gate = Gate::new();
+    world.net.fault(OP, "/token", Fault::GateAnswer(gate.clone()));
+    let here = tokio::spawn(world.ask(APP, &alice, "/tok"));
+    gate.wait_for_arrivals(1).await;
+    let there = tokio::spawn(world.ask(REPLICA, &alice, "/tok"));
+    super::settle().await;
+    gate.open();
+    for asked in [here, there] {
+        assert_eq!(asked.await.unwrap().unwrap().status(), 200);
+    }
+    for app in [&world.app, &second] {
+        app.layer.drain().await;
+    }
+    world.clock.advance(Duration::from_secs(11 * 60));
+    world.app.layer.delete_expired().await.unwrap();
+    assert_eq!((world.tok(&alice).await.0, world.op.refreshes().len(), world.op.reuse_detected()), (200, 1, 0));
 }
