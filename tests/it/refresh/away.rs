@@ -102,7 +102,7 @@ async fn a_429_is_one_persons_and_three_are_the_providers() {
 /// Whoever asks whether the provider is back, and is overtaken at the store, asks all the same.
 #[tokio::test]
 async fn who_is_overtaken_at_the_lease_is_not_held_back_by_itself() {
-    for overtaken in [false, true] {
+    for (name, mode) in [("works", Mode::Works), ("overtaken", Mode::Overtaken), ("unheard", Mode::OvertakenUnheard)] {
         let mut world = World::new();
         let store = FaultyStore::over(world.app.store.clone());
         world.serve_over(store.clone(), |config| config);
@@ -111,10 +111,8 @@ async fn who_is_overtaken_at_the_lease_is_not_held_back_by_itself() {
         assert_eq!(good(&world, &crowd).await, 0);
         world.net.heal(OP);
         world.clock.advance(3 * SECOND);
-        if overtaken {
-            store.swaps(Mode::Overtaken);
-        }
-        assert_eq!(good(&world, &crowd[3..]).await, 1, "{overtaken}");
+        store.swaps(mode);
+        assert_eq!(good(&world, &crowd[3..]).await, 1, "{name}");
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) enum Mode {
     Gate(Gate),
     /// Somebody else writes the same row a moment earlier, once.
     Overtaken,
+    /// The same, and the answer is lost.
+    OvertakenUnheard,
 }
 
 #[derive(Clone, Default)]
@@ -72,13 +74,13 @@ impl FaultyStore {
         let mut mode = mode.lock().unwrap();
         match &*mode {
             // Once.
-            Mode::Lies | Mode::HangsAfter | Mode::Overtaken => std::mem::take(&mut *mode),
+            Mode::Lies | Mode::HangsAfter | Mode::Overtaken | Mode::OvertakenUnheard => std::mem::take(&mut *mode),
             lasting => lasting.clone(),
         }
     }
 
     async fn overtake(&self, key: Key) -> Result<(), StoreError> {
-        let is_overtaken = matches!(*self.swaps.lock().unwrap(), Mode::Overtaken);
+        let is_overtaken = matches!(*self.swaps.lock().unwrap(), Mode::Overtaken | Mode::OvertakenUnheard);
         if is_overtaken && let Some(Stored { version, record }) = self.inner.load(key).await? {
             self.inner.swap(key, Some(version), record).await?;
         }
@@ -96,7 +98,9 @@ impl FaultyStore {
         match mode {
             Mode::Works | Mode::Overtaken => work.await,
             Mode::Fails => Err(failed),
-            Mode::Lies => work.await.and(Err(StoreError::outcome_unknown("a test wants it so", "on purpose"))),
+            Mode::Lies | Mode::OvertakenUnheard => {
+                work.await.and(Err(StoreError::outcome_unknown("a test wants it so", "on purpose")))
+            }
             Mode::Refuses => Err(StoreError::refused("a test wants it so")),
             Mode::Hangs => std::future::pending().await,
             Mode::HangsAfter => {
