@@ -135,7 +135,8 @@ impl<'a> RefreshTask<'a> {
     /// one taken where the provider is away.
     async fn ready(&mut self) -> TaskInput {
         let place = self.place;
-        // One that was overtaken at the store is admitted still.
+        // One that was overtaken at the store is admitted still. One that the provider did not answer asks like any other.
+        drop(self.attempt.take_if(|attempt| attempt.failed.is_some()));
         if self.attempt.is_none() {
             let now = place.runtime.clock.monotonic();
             if let Err(left) = place.provider().breaker.lock().admit(place.row.key, now) {

@@ -6,7 +6,7 @@ use http::HeaderValue;
 use http::header::RETRY_AFTER;
 
 use super::store::{FaultyStore, Mode};
-use super::{APP, HOUR, OP, PAUSE, REPLICA, World};
+use super::{APP, HOUR, LEASE, OP, PAUSE, REPLICA, World};
 use crate::support::browser::Browser;
 use crate::support::fault::{Fault, Gate};
 use crate::support::net::answer;
@@ -113,6 +113,39 @@ async fn who_is_overtaken_at_the_lease_is_not_held_back_by_itself() {
         world.clock.advance(3 * SECOND);
         store.swaps(mode);
         assert_eq!(good(&world, &crowd[3..]).await, 1, "{name}");
+    }
+}
+
+/// Who got no answer, and has lost the lease meanwhile, asks again like any other: not where the provider is away.
+#[tokio::test(start_paused = true)]
+async fn who_got_no_answer_is_held_back_like_any_other() {
+    for away in [false, true] {
+        let mut world = World::new();
+        let store = FaultyStore::over(world.app.store.clone());
+        world.serve_over(store.clone(), |config| config);
+        let _replica = world.replica();
+        let crowd = crowd_of(&world, 4).await;
+        // Its call, and the one that it makes when the first has got no answer.
+        world.net.fault(OP, "/token", Fault::Hang.times(2));
+        let before = world.net.count(OP, "/token");
+        let unanswered = world.asking(APP, &crowd[0]);
+        while world.net.count(OP, "/token") == before {
+            tokio::task::yield_now().await;
+        }
+        // Cut off from the store. Another process takes the lease, fails, and gives it back.
+        store.swaps(Mode::Fails);
+        world.clock.advance(LEASE);
+        world.op.answer(Endpoint::Refresh, 503, "text/plain", "");
+        assert_eq!(world.tok_at(REPLICA, &crowd[0]).await.0, 503);
+        store.swaps(Mode::Works);
+        if away {
+            assert_eq!(good(&world, &crowd[1..]).await, 0);
+        }
+        world.op.honest();
+        let asked = world.net.count(OP, "/token");
+        let answer = unanswered.await.unwrap().unwrap();
+        assert_eq!(answer.status(), if away { 503 } else { 200 }, "{away}");
+        assert_eq!(world.net.count(OP, "/token") - asked, usize::from(!away), "{away}");
     }
 }
 
