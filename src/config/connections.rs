@@ -16,7 +16,8 @@ pub(crate) const PERSONAL: &[&str] = &["openid", "profile", "email", "address", 
 #[derive(Clone, Debug)]
 pub(crate) struct CheckedConnections {
     pub(crate) all: Vec<CheckedConnection>,
-    /// The scopes and resources of a login.
+    /// The login's connection as it is requested; `None` for a provider without logins. In single-user mode it has fewer
+    /// scopes than the account's connection of the same name.
     pub(crate) sign_in: Option<CheckedConnection>,
     pub(crate) resources: Resources,
 }

@@ -240,8 +240,8 @@ impl SignIn<'_> {
         let Issued { context, provider, tokens, .. } = issued;
         let (runtime, id) = (&context.runtime, issued.login.session());
         let revalidates = runtime.settings.revalidate_every.is_some();
-        // Elsewhere nobody uses them. They are not revoked: some providers would take the account's along, where the person
-        // is the one who granted it.
+        // For the person to use, or to ask the provider about them again. Otherwise they are dropped and not revoked: some
+        // providers would take the account's along, where the person is the one who granted it.
         if runtime.mode.account().is_none() || revalidates {
             let is_short = tokens.refresh_token.is_none() && tokens.expires_in.is_some();
             if login.has_resources && is_short && provider.lacks_offline_access(&login.scopes) {

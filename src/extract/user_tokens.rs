@@ -307,8 +307,8 @@ impl UserTokens {
         }
         let metadata = Box::pin(self.provider()?.metadata_soon()).await.map_err(provider_away)?;
         let is_user_info = metadata.userinfo_endpoint.as_ref() == Some(url);
-        let user_info = ResourceRoute { connection: LOGIN.to_owned(), ..ResourceRoute::default() };
-        is_user_info.then(|| Arc::new(user_info)).ok_or_else(|| connections.resources.none_covers(url))
+        let user_info = || Arc::new(ResourceRoute { connection: LOGIN.to_owned(), ..ResourceRoute::default() });
+        is_user_info.then(user_info).ok_or_else(|| connections.resources.none_covers(url))
     }
 
     /// A source's connection. Tokens for one use are not there to be had again.

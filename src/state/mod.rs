@@ -160,10 +160,12 @@ impl Runtime {
 
     /// Whether the user of a session is an admin.
     pub(crate) fn is_admin(&self, session: &Session) -> bool {
-        let (admins, profile) = (&self.settings.admins, session.profile());
-        let email = profile.email.as_deref().map(|email| (email, profile.email_verified));
-        let has_role = || self.roles(session).any(|role| admins.name_role(&session.issuer, role));
-        admins.include(session.user(), email) || has_role()
+        let admins = &self.settings.admins;
+        let is_named = || {
+            let profile = session.profile();
+            admins.include(session.user(), profile.email.as_deref().map(|email| (email, profile.email_verified)))
+        };
+        self.roles(session).any(|role| admins.name_role(&session.issuer, role)) || is_named()
     }
 
     /// Deletes what has expired, now and then. Called after something was stored, and never for a request that nothing
