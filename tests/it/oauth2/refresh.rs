@@ -8,6 +8,7 @@ use tower_oidc::{EventCode, Mode, SharedAccount};
 
 use super::{HUB, Without, preset, shapes};
 use crate::refresh::store;
+use crate::stateless::cookies_of;
 use crate::support::app::{APP, App, World, routes};
 use crate::support::browser::Browser;
 use crate::support::fault::{Fault, Gate};
@@ -30,12 +31,6 @@ async fn expired(mode: Mode) -> (Without, Browser) {
 pub(super) fn refreshes(without: &Without) -> usize {
     let requests = without.provider.token_requests();
     requests.iter().filter(|request| request.get("grant_type") == Some("refresh_token")).count()
-}
-
-/// What this browser keeps of its grants.
-fn grants_in(browser: &Browser) -> Vec<String> {
-    let grants = browser.cookies().into_iter().filter(|cookie| cookie.name.starts_with("__Host-tower-oidc-grant"));
-    grants.map(|cookie| cookie.value).collect()
 }
 
 impl Without {
@@ -146,9 +141,9 @@ async fn what_came_before_a_failure_reaches_the_browser() {
     for asks_again in [true, false] {
         let (without, alice) = expired(Mode::Stateless).await;
         without.world.net.fault(HUB, "/user", Fault::Status(500));
-        let before = grants_in(&alice);
+        let before = cookies_of(&alice, "grant");
         assert_eq!(without.token(&alice).await.0, 503);
-        assert_ne!(grants_in(&alice), before, "the answer brings it: the next process knows nothing else");
+        assert_ne!(cookies_of(&alice, "grant"), before, "the answer brings it: the next process knows nothing else");
         // Held back: it is read again, and nobody is asked.
         if asks_again {
             assert_eq!(without.token(&alice).await.0, 503);

@@ -41,6 +41,9 @@ const PAUSE: Duration = Duration::from_millis(1001);
 /// Longer than any lease.
 const LEASE: Duration = Duration::from_secs(46);
 
+/// A request that is under way.
+type Asking = tokio::task::JoinHandle<Result<Response<Bytes>, BoxError>>;
+
 impl World {
     /// A request of a script in this browser, to any replica.
     pub(crate) fn ask(
@@ -94,7 +97,7 @@ impl World {
     }
 
     /// In the background.
-    fn asking(&self, origin: &str, browser: &Browser) -> tokio::task::JoinHandle<Result<Response<Bytes>, BoxError>> {
+    fn asking(&self, origin: &str, browser: &Browser) -> Asking {
         tokio::spawn(self.ask(origin, browser, "/tok"))
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tower_oidc::EventCode;
 
 use super::store::{FaultyStore, Mode};
-use super::{APP, HOUR, OP, PAUSE, World, code, settle};
+use super::{APP, Asking, HOUR, OP, PAUSE, World, code, settle};
 use crate::support::browser::Browser;
 use crate::support::fault::Gate;
 use crate::support::provider::Endpoint;
@@ -22,6 +22,16 @@ async fn world() -> (World, Browser, FaultyStore) {
     (world, alice, store)
 }
 
+/// She asks for a token, and the provider answers while writes to the store do this.
+async fn answered_while(world: &World, alice: &Browser, store: &FaultyStore, mode: Mode) -> Asking {
+    let gate = world.gate_answers();
+    let waiting = world.asking(APP, alice);
+    gate.wait_for_arrivals(1).await;
+    store.swaps(mode);
+    gate.open();
+    waiting
+}
+
 /// The provider has answered, and the store fails in every way it can: the rotated token survives.
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_written_is_kept_and_tried_again() {
@@ -32,11 +42,7 @@ async fn what_cannot_be_written_is_kept_and_tried_again() {
         ("hangs after it wrote", Mode::HangsAfter),
     ] {
         let (world, alice, store) = world().await;
-        let gate = world.gate_answers();
-        let waiting = world.asking(APP, &alice);
-        gate.wait_for_arrivals(1).await;
-        store.swaps(mode);
-        gate.open();
+        let waiting = answered_while(&world, &alice, &store, mode).await;
         tokio::time::sleep(Duration::from_secs(8)).await;
         let written = matches!(name, "lies" | "hangs after it wrote");
         assert_eq!((waiting.is_finished(), world.op.refreshes().len()), (written, 1), "{name}");
@@ -59,11 +65,7 @@ async fn what_cannot_be_written_is_kept_and_tried_again() {
 async fn tokens_that_the_store_refuses_for_good_are_not_tried_for_ever() {
     for (mode, ends) in [(Mode::Refuses, true), (Mode::Fails, false)] {
         let (world, alice, store) = world().await;
-        let gate = world.gate_answers();
-        let waiting = world.asking(APP, &alice);
-        gate.wait_for_arrivals(1).await;
-        store.swaps(mode);
-        gate.open();
+        let waiting = answered_while(&world, &alice, &store, mode).await;
         assert_eq!(waiting.await.unwrap().unwrap().status(), 503);
         assert_eq!(world.app.events.count(EventCode::RefreshPersistFailed), 1);
         let drained = tokio::time::timeout(HOUR, world.app.layer.drain()).await;
@@ -76,11 +78,7 @@ async fn tokens_that_the_store_refuses_for_good_are_not_tried_for_ever() {
 #[tokio::test(start_paused = true)]
 async fn an_operator_reads_once_that_tokens_are_not_written_and_once_that_they_are_lost() {
     let (world, alice, store) = world().await;
-    let gate = world.gate_answers();
-    let waiting = world.asking(APP, &alice);
-    gate.wait_for_arrivals(1).await;
-    store.swaps(Mode::Fails);
-    gate.open();
+    let waiting = answered_while(&world, &alice, &store, Mode::Fails).await;
     tokio::time::sleep(Duration::from_secs(8)).await;
     assert_eq!(world.app.events.count(EventCode::RefreshPersistFailed), 1);
     store.swaps(Mode::Refuses);
@@ -94,11 +92,7 @@ async fn a_lease_that_cannot_be_given_up_hides_no_refusal() {
     for mode in [Mode::Works, Mode::Fails, Mode::Refuses] {
         let (world, alice, store) = world().await;
         world.op.answer_error(Endpoint::Refresh, 401, "invalid_client");
-        let gate = world.gate_answers();
-        let waiting = world.asking(APP, &alice);
-        gate.wait_for_arrivals(1).await;
-        store.swaps(mode);
-        gate.open();
+        let waiting = answered_while(&world, &alice, &store, mode).await;
         let answer = waiting.await.unwrap().unwrap();
         let said = String::from_utf8_lossy(answer.body()).into_owned();
         assert_eq!((answer.status().as_u16(), code(&said).as_str()), (503, "operator_action_required"), "{said}");
@@ -109,11 +103,7 @@ async fn a_lease_that_cannot_be_given_up_hides_no_refusal() {
 #[tokio::test(start_paused = true)]
 async fn a_long_outage_of_the_store_costs_answers_and_not_the_grant() {
     let (world, alice, store) = world().await;
-    let gate = world.gate_answers();
-    let waiting = world.asking(APP, &alice);
-    gate.wait_for_arrivals(1).await;
-    store.swaps(Mode::Fails);
-    gate.open();
+    let waiting = answered_while(&world, &alice, &store, Mode::Fails).await;
     assert_eq!(waiting.await.unwrap().unwrap().status(), 503);
     for (status, _) in world.crowd(&alice, 20).await {
         assert_eq!(status, 503);
@@ -136,11 +126,7 @@ async fn a_long_outage_of_the_store_costs_answers_and_not_the_grant() {
 async fn a_token_ages_while_the_store_is_away() {
     for (away, refreshes) in [(HOUR * 5 / 6, 1), (HOUR, 2)] {
         let (world, alice, store) = world().await;
-        let gate = world.gate_answers();
-        let waiting = world.asking(APP, &alice);
-        gate.wait_for_arrivals(1).await;
-        store.swaps(Mode::Fails);
-        gate.open();
+        let waiting = answered_while(&world, &alice, &store, Mode::Fails).await;
         while !world.app.events.has(EventCode::RefreshPersistFailed) {
             settle().await;
         }

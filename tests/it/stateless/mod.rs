@@ -22,7 +22,7 @@ use crate::support::cookies::Cookie;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The browser's cookies of ours whose names say this.
-fn cookies_of(browser: &Browser, kind: &str) -> Vec<Cookie> {
+pub(crate) fn cookies_of(browser: &Browser, kind: &str) -> Vec<Cookie> {
     let prefix = format!("__Host-tower-oidc-{kind}");
     browser.cookies().into_iter().filter(|cookie| cookie.name.starts_with(&prefix)).collect()
 }
